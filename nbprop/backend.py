@@ -1,0 +1,42 @@
+"""Which of an op's three twins serves a call: numpy arrays go to `cpu`, device arrays to `cuda`.
+
+    with nbprop.using("reference"):
+        y = model(x)            # the plain loops, for reading along or for checking
+"""
+
+import contextlib
+import contextvars
+import functools
+import importlib
+
+__all__ = ["twin", "using"]
+
+_forced = contextvars.ContextVar("nbprop_backend", default=None)
+
+
+@contextlib.contextmanager
+def using(name):
+    """Run the enclosed calls on the named backend: "reference", "cpu" or "cuda".
+
+    Raises
+    ------
+    ValueError
+        If `name` is none of the three.
+    """
+    if name not in ("reference", "cpu", "cuda"):
+        raise ValueError(f'backend is {name!r}; expected "reference", "cpu" or "cuda"')
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def twin(op, x):
+    """Return the module of op `op` (a folder of nbprop.ops) that computes on arrays like `x`."""
+    return _module(op, _forced.get() or ("cuda" if hasattr(x, "__cuda_array_interface__") else "cpu"))
+
+
+@functools.cache
+def _module(op, name):
+    return importlib.import_module(f"nbprop.ops.{op}.{name}")

@@ -1,0 +1,135 @@
+"""The only place that spells Numba's options: three decorators, their cache, and the thread count.
+
+    reference   plain loops that read like the derivation; strict IEEE arithmetic, serial
+    kernel      a serial loop nest; the unit that is compiled, cached and called from drivers
+    driver      a thin ``prange`` loop over tasks, each one call of a kernel
+    scalar      a scalar formula, inlined into the kernels that name it
+
+All four are lazy (nothing compiles at import) and cached on disk, in a folder named by our version and a hash
+of our sources: Numba checks only the file of the function it loads, so a kernel would go on running an edited
+helper's old code.
+"""
+
+import hashlib
+import os
+import pathlib
+import stat
+import tempfile
+import warnings
+
+import numba
+from numba import njit
+from numba.core import config
+from numba.core.caching import FunctionCache
+from numba.misc.appdirs import AppDirs
+
+__all__ = ["cache_folder", "driver", "kernel", "reference", "scalar", "threads"]
+
+# No flag here lets LLVM assume that NaN or infinity do not occur: a diverged run must show itself.
+_FLAGS = {"nsz", "arcp", "contract", "afn"}
+# numpy's error model: x / 0 is inf or nan, with no branch that would stop vectorisation.
+_COMMON = {"error_model": "numpy", "nogil": True}
+
+
+def threads() -> int:
+    """Return the number of threads that drivers split their work for (``numba.set_num_threads`` sets it)."""
+    return numba.get_num_threads()
+
+
+def reference(function):
+    """Compile plain loops with strict arithmetic."""
+    return _cached(njit(**_COMMON)(function))
+
+
+def kernel(function=None, *, reassoc=False):
+    """Compile a serial loop nest; `reassoc` lets a sum be reordered into vector lanes."""
+    if function is None:
+        return lambda f: kernel(f, reassoc=reassoc)
+    return _cached(njit(fastmath=_FLAGS | {"reassoc"} if reassoc else _FLAGS, **_COMMON)(function))
+
+
+def driver(function):
+    """Compile a thin parallel loop over tasks."""
+    return _cached(njit(parallel=True, fastmath=_FLAGS, **_COMMON)(function))
+
+
+def scalar(function):
+    """Compile a scalar formula for use inside kernels.
+
+    A kernel that closes over a function is cached under a hash of that function's pickle, which holds a
+    random identity; ours is derived from the source instead, so that the next process finds the entry.
+    """
+    compiled = njit(fastmath=_FLAGS, error_model="numpy")(function)
+    name = f"{function.__module__}.{function.__qualname__}:{_SOURCES}"
+    compiled._set_uuid(hashlib.sha256(name.encode()).hexdigest())
+    return compiled
+
+
+def cache_folder() -> pathlib.Path:
+    """Return the folder that holds the compiled kernels of this version of the sources."""
+    return _FOLDER
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, except that an entry which cannot be read is dropped and compiled again."""
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as e:  # a cut pickle raises almost anything
+            warnings.warn(f"nbprop: recompiling {self._name}: its cache entry is unreadable ({e!r})", stacklevel=2)
+            self.flush()
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except OSError as e:  # a full disk costs speed, not the run
+            warnings.warn(f"nbprop: {self._name} was compiled but not cached: {e}", stacklevel=2)
+
+
+def _cached(dispatcher):
+    """Give a dispatcher our cache, in our folder, whatever NUMBA_CACHE_DIR says for other people's code."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(_FOLDER)
+    try:
+        dispatcher._cache = _Cache(dispatcher.py_func)
+    finally:
+        config.CACHE_DIR = before
+    return dispatcher
+
+
+def _hash_of_sources() -> str:
+    """Hash every source file of the package: any edit makes a new cache folder."""
+    digest = hashlib.sha256()
+    for path in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _writable_folder() -> pathlib.Path:
+    """Pick the user's cache folder, or a private temporary one where the home is read-only."""
+    base = config.CACHE_DIR or AppDirs("nbprop", appauthor=False).user_cache_dir
+    for root in (base, os.path.join(tempfile.gettempdir(), f"nbprop-{getattr(os, 'getuid', lambda: '')()}")):
+        folder = pathlib.Path(root, f"kernels-{_SOURCES}")
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError:
+            continue
+        if _is_ours(folder):
+            return folder
+    return pathlib.Path(tempfile.mkdtemp(prefix="nbprop-"))
+
+
+def _is_ours(folder: pathlib.Path) -> bool:
+    """Say whether only we can write there: cache entries are pickles, which run code when they load."""
+    if os.name == "nt":
+        return True
+    status = folder.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+_SOURCES = _hash_of_sources()
+_FOLDER = _writable_folder()

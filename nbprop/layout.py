@@ -1,0 +1,68 @@
+"""Shape (N, C, H, W), memory N, H, W, C: the one place that converts between the two.
+
+Every public array has the shape of ``torch.nn``. Its strides say channels-last, so that the array a kernel
+sees, ``nhwc(x)``, is C-contiguous and one vector register holds neighbouring channels of one pixel.
+"""
+
+import numpy as np
+
+__all__ = ["channels_last", "contiguous", "empty", "empty_like", "from_khwio", "khwio", "khwio_last", "nchw", "nhwc"]
+
+
+def nhwc(x):
+    """View (N, C, H, W) as (N, H, W, C)."""
+    return x.transpose(0, 2, 3, 1)
+
+
+def nchw(a):
+    """View (N, H, W, C) as (N, C, H, W)."""
+    return a.transpose(0, 3, 1, 2)
+
+
+def khwio(w):
+    """View weights (O, C, KH, KW) as (KH, KW, C, O), their memory order."""
+    return w.transpose(2, 3, 1, 0)
+
+
+def from_khwio(a):
+    """View (KH, KW, C, O) as weights (O, C, KH, KW)."""
+    return a.transpose(3, 2, 0, 1)
+
+
+def contiguous(a):
+    """Return `a` itself where kernels can read it in place, else a copy.
+
+    Read-only and unaligned arrays are copied too: Numba would compile every kernel once more for each.
+    """
+    flags = a.flags
+    return a if flags.c_contiguous and flags.behaved else a.copy(order="C")
+
+
+def channels_last(x):
+    """Return `x` (N, C, H, W) itself if its memory is channels-last, else a copy that is.
+
+    Arrays of any other rank are made C-contiguous.
+    """
+    if x.ndim != 4:
+        return contiguous(x)
+    a = x.transpose(0, 2, 3, 1)
+    flags = a.flags
+    return x if flags.c_contiguous and flags.behaved else a.copy(order="C").transpose(0, 3, 1, 2)
+
+
+def khwio_last(w):
+    """Return weights (O, C, KH, KW) with memory KH, KW, C, O, copying where they are in another order."""
+    return from_khwio(contiguous(khwio(w)))
+
+
+def empty(shape, dtype):
+    """Allocate an array of `shape`, channels-last if it has four axes."""
+    if len(shape) != 4:
+        return np.empty(shape, dtype)
+    n, c, h, w = shape
+    return nchw(np.empty((n, h, w, c), dtype))
+
+
+def empty_like(x):
+    """Allocate an array of `x`'s shape and dtype, channels-last if it has four axes."""
+    return empty(x.shape, x.dtype)

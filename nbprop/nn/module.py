@@ -1,0 +1,172 @@
+"""What every layer is: parameters, two passes, and buffers that are allocated once per input shape."""
+
+import numpy as np
+
+from nbprop import layout
+
+__all__ = ["Module", "Parameter", "flatten"]
+
+_ALIGN = 16  # elements: each parameter starts on a cache line of the flat vector (64 bytes in float32)
+_PLANS = 4  # input shapes a layer keeps buffers for: training, its last short batch, validation, its last
+
+
+class Parameter:
+    """A learned array `data` and its gradient `grad`: views of one shape and one memory order.
+
+    Parameters
+    ----------
+    data : array
+        Initial values; copied.
+    memory : tuple of int
+        The axes of `data` in the order of memory, slowest first: (2, 3, 1, 0) lays convolution weights
+        (O, C, KH, KW) out as KH, KW, C, O.
+    """
+
+    def __init__(self, data, memory=None):
+        data = np.asarray(data)
+        self.memory = tuple(range(data.ndim)) if memory is None else tuple(memory)
+        self.shape, self.dtype, self.size = data.shape, data.dtype, data.size
+        self.place(np.zeros(self.size, self.dtype), np.zeros(self.size, self.dtype), data)
+
+    def place(self, data, grad, values):
+        """Move into the vectors `data` and `grad` (each of this parameter's size) and take on `values`."""
+        self.data, self.grad = self._view(data), self._view(grad)
+        self.data[...] = values
+
+    def _view(self, vector):
+        stored = vector.reshape([self.shape[axis] for axis in self.memory])
+        return stored.transpose(np.argsort(self.memory))
+
+
+def flatten(parameters):
+    """Move parameters into one vector and their gradients into another; return the two vectors.
+
+    An optimiser is then one loop over a vector, and a data-parallel exchange one Allreduce. The gaps that keep
+    each parameter on a cache line hold zeros, and stay zero under every update.
+    """
+    parameters = list(parameters)
+    dtypes = {p.dtype for p in parameters}
+    if len(dtypes) > 1:
+        raise ValueError(f"parameters have dtypes {sorted(map(str, dtypes))}; expected one dtype for the model")
+    starts = np.cumsum([0] + [-(-p.size // _ALIGN) * _ALIGN for p in parameters])
+    data = np.zeros(starts[-1], *dtypes)
+    grad = np.zeros_like(data)
+    for p, start in zip(parameters, starts):
+        part = slice(start, start + p.size)
+        values, p_grad = p.data, p.grad
+        p.place(data[part], grad[part], values)
+        p.grad[...] = p_grad
+    return data, grad
+
+
+class Module:
+    """Base of layers and models.
+
+    A subclass sets its parameters as attributes and writes `allocate`, `forward` and `backward`. These two return
+    the layer's own buffers, which the next call with the same shape overwrites; calling the layer, `layer(x)`,
+    checks `x` and returns an array that belongs to the caller.
+    """
+
+    training = True
+    state = ()  # names of attributes that belong to the state dict but are not learned
+
+    def __call__(self, x):
+        return np.copy(self.forward(x), order="K")
+
+    def allocate(self, shape, dtype):
+        """Check an input shape and return what `forward` and `backward` need for it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define allocate(shape, dtype)")
+
+    def forward(self, x):
+        """Return the layer's output for `x`, in the layer's own buffer."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward(x)")
+
+    def backward(self, dy, input_gradient=True):
+        """Overwrite the parameters' gradients; return dx in the layer's own buffer, or None if not asked for."""
+        raise NotImplementedError(f"{type(self).__name__} does not define backward(dy)")
+
+    def plan(self, x):
+        """Return what `allocate` made for arrays like `x`, calling it at the first of that shape and dtype."""
+        key = (x.shape, x.dtype)
+        plans = self.__dict__.setdefault("_plans", {})
+        if key not in plans:
+            made = self.allocate(x.shape, x.dtype)
+            if len(plans) == _PLANS:
+                del plans[next(iter(plans))]
+            plans[key] = made
+        return plans[key]
+
+    def children(self):
+        """Yield (name, module) for each direct part of this module."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def modules(self):
+        """Yield this module and every module inside it, depth first."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def named_parameters(self, prefix=""):
+        """Yield (dotted name, Parameter), in torch's names and order."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child.named_parameters(f"{prefix}{name}.")
+
+    def parameters(self):
+        """Yield every Parameter."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def train(self, mode=True):
+        """Switch dropout and the like on (or off); return the module."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self):
+        """Switch dropout and the like off; return the module."""
+        return self.train(False)
+
+    def named_state(self, prefix=""):
+        """Yield (dotted name, array) for parameters and for the buffers named in `state`."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value.data
+            elif name in self.state:
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child.named_state(f"{prefix}{name}.")
+
+    def state_dict(self):
+        """Return copies of all parameters and buffers by dotted name; torch loads them as they are."""
+        return {name: np.array(value, order="C") for name, value in self.named_state()}
+
+    def load_state_dict(self, state, strict=True):
+        """Copy arrays into the parameters and buffers of the same names.
+
+        Raises
+        ------
+        ValueError
+            If a shape differs or, when `strict`, if a name is missing or not of this model.
+        """
+        mine = dict(self.named_state())
+        missing, unknown = [n for n in mine if n not in state], [n for n in state if n not in mine]
+        if strict and (missing or unknown):
+            raise ValueError(f"state has names that do not fit this model: missing {missing}, unknown {unknown}; "
+                             "build the same model, or pass strict=False")
+        arrays = {name: np.asarray(state[name]) for name in mine if name in state}
+        for name, array in arrays.items():
+            if array.shape != mine[name].shape:
+                raise ValueError(f"state[{name!r}] has shape {array.shape}; expected {mine[name].shape}")
+        for name, array in arrays.items():
+            mine[name][...] = array
+        return self
+
+
+def as_input(x):
+    """Return `x` in the memory order that kernels read: itself, or one copy at the model's door."""
+    return layout.channels_last(x)

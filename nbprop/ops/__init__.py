@@ -1,0 +1,1 @@
+"""The kernels, one op per folder, as functions on plain arrays."""
