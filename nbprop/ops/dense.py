@@ -1,0 +1,164 @@
+"""Blocks of pixels, panels of channels: how the dense ops are cut for the micro-kernel.
+
+A correlation reads a block of output pixels at a time. The input rows that the block needs are copied, with their
+zero border, into a scratch that stays in cache (or are read in place where there is no border):
+
+    scratch[image][row][column][channel]    HP rows of WP columns of CS channels per image
+
+so that a tap (kh, kw) of any pixel is one fixed offset away, and a table with the start of each pixel is all that
+stride, dilation and padding come to. Weights are read as panels of P = NV x L output channels:
+
+    panel[kh][kw][c][P]                     zero beyond the last channel
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nbprop import jit
+from nbprop.ops import simd
+
+__all__ = ["Correlation", "block", "offsets", "pad", "tile", "worth_threads"]
+
+# Bytes of scratch per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core): half of L2 holds the
+# block and a panel together; large weights want more pixels per pass over them.
+_BLOCK = 192 * 1024
+_BLOCK_LARGE_WEIGHTS = 768 * 1024
+_LARGE_WEIGHTS = 1024 * 1024
+# Pixels below which a block takes in further images, so that few rows of its last tile are repeats.
+_PIXELS = 448
+# Floating-point operations below which a second thread costs more than it brings: entering a parallel region takes
+# 2 to 3 us (omp), in which one core does about half a million.
+_SERIAL = 2_000_000
+
+
+class Correlation(NamedTuple):
+    """The numbers of one dense correlation y[n, oh, ow, o] = sum x[n, oh SH + kh DH - TOP, ..., c] w[kh, kw, c, o]."""
+
+    N: int
+    H: int
+    W: int
+    C: int
+    G: int
+    CG: int  # input channels per group
+    OG: int  # output channels per group
+    KH: int
+    KW: int
+    SH: int
+    SW: int
+    DH: int
+    DW: int
+    TOP: int  # zero rows above x (negative: rows left out)
+    LEFT: int
+    OH: int
+    OW: int
+    Y0: int  # y's pixel (n, oh, ow) starts at Y0 + n YN + oh YH + ow YW
+    YN: int
+    YH: int
+    YW: int
+    NB: int = 1  # images per block
+    RB: int = 1  # output rows per block
+    HP: int = 0  # rows, columns and channels of an image in the scratch
+    WP: int = 0
+    CS: int = 0
+    DIRECT: int = 0  # 1: no border, read x in place
+
+
+def tile(channels, dtype):
+    """Return (MR, NV): rows and vectors of the accumulator tile for so many output channels.
+
+    MR x NV accumulators, NV vectors of b and one broadcast must fit the registers: 32 with AVX-512 or Arm, else 16.
+    Measured on one core (Zen 5, 16 lanes, 262 GFLOP/s peak): 14x2 98 %, 9x3 98 %, 6x4 98 %, 14x1 74 % (there each
+    multiply-add needs a load of its own). 12x2 and 7x4 spill.
+    """
+    vectors = -(-channels // simd.lanes(np.dtype(dtype)))
+    if simd.registers() == 32:
+        rows = {1: 14, 2: 14, 3: 9, 4: 6}
+    else:
+        rows = {1: 12, 2: 6, 3: 4}
+    waste = {nv: -(-vectors // nv) * nv for nv in rows}
+    nv = min(rows, key=lambda n: (waste[n], abs(n - 2)))
+    return rows[nv], nv
+
+
+def block(p, dtype):
+    """Return `p` with its block sizes and scratch layout filled in."""
+    itemsize = np.dtype(dtype).itemsize
+    reach_h, reach_w = p.DH * (p.KH - 1) + 1, p.DW * (p.KW - 1) + 1
+    rows_read, columns_read = (p.OH - 1) * p.SH + reach_h, (p.OW - 1) * p.SW + reach_w
+    inside = p.TOP <= 0 and p.LEFT <= 0 and rows_read - p.TOP <= p.H and columns_read - p.LEFT <= p.W
+    direct = inside and p.G == 1 and p.TOP == 0 and p.LEFT == 0
+    columns = p.W if direct else max(columns_read, 0)
+    limit = _BLOCK_LARGE_WEIGHTS if p.KH * p.KW * p.CG * p.OG * itemsize > _LARGE_WEIGHTS else _BLOCK
+    rows_fit = limit // max(columns * p.CG * itemsize, 1)
+    per_image = -(-p.OH // max((rows_fit - reach_h) // p.SH + 1, 1)) if p.OH else 1
+    rb = -(-p.OH // per_image) if p.OH else 1
+    nb = 1
+    if rb == p.OH and p.OH * p.OW:
+        nb = max(1, min(rows_fit // max(rows_read, 1), -(-_PIXELS // (p.OH * p.OW)), p.N))
+    return p._replace(NB=nb, RB=rb, HP=p.H if direct else max((rb - 1) * p.SH + reach_h, 0), WP=columns,
+                      CS=p.C if direct else p.CG, DIRECT=int(direct))
+
+
+def blocks(p):
+    """Return the number of blocks of pixels."""
+    return -(-p.N // p.NB) * -(-p.OH // p.RB)
+
+
+def scratch_size(p):
+    """Return the elements of scratch that one task needs."""
+    return 0 if p.DIRECT else p.NB * p.HP * p.WP * p.CS
+
+
+def offsets(p, mr):
+    """Return two tables of offsets, in the scratch and in y, of a block's pixels.
+
+    Each has two halves: a full block, and the last one of an image (or of the batch), which may be smaller. Each
+    half is filled up with repeats of its last pixel, for the tile that hangs over its end.
+    """
+    size = -(-p.NB * p.RB * p.OW // mr) * mr
+    a_rows, c_rows = np.zeros((2, size), np.int64), np.zeros((2, size), np.int64)
+    halves = ((p.NB, p.RB), (p.N % p.NB or p.NB, p.OH % p.RB or p.RB))
+    for half, (images, rows) in enumerate(halves):
+        n, r, q = (i.ravel() for i in np.indices((images, rows, p.OW)))
+        a = ((n * p.HP + r * p.SH) * p.WP + q * p.SW) * p.CS
+        c = n * p.YN + r * p.YH + q * p.YW
+        for table, values in ((a_rows, a), (c_rows, c)):
+            if values.size:
+                table[half, : values.size] = values
+                table[half, values.size :] = values[-1]
+    return a_rows.ravel(), c_rows.ravel()
+
+
+def worth_threads(operations):
+    """Return how many tasks to split so many floating-point operations into."""
+    return 1 if operations < _SERIAL else jit.threads()
+
+
+@jit.kernel
+def pad(x, scratch, p, g, n0, images, r0, rows):
+    """Copy the input rows of output rows r0 .. r0 + rows - 1 of some images into the scratch, with their border."""
+    high = (rows - 1) * p.SH + p.DH * (p.KH - 1) + 1
+    left = min(max(p.LEFT, 0), p.WP)
+    first = max(-p.LEFT, 0)
+    count = max(min(p.W - first, p.WP - left), 0)
+    for n in range(images):
+        for r in range(high):
+            row = (n * p.HP + r) * p.WP * p.CS
+            h = r0 * p.SH + r - p.TOP
+            if h < 0 or h >= p.H:
+                for i in range(p.WP * p.CS):
+                    scratch[row + i] = 0
+                continue
+            for i in range(left * p.CS):
+                scratch[row + i] = 0
+            source = (((n0 + n) * p.H + h) * p.W + first) * p.C + g * p.CG
+            if p.CG == p.C:
+                for i in range(count * p.CS):
+                    scratch[row + left * p.CS + i] = x[source + i]
+            else:
+                for q in range(count):
+                    for c in range(p.CG):
+                        scratch[row + (left + q) * p.CS + c] = x[source + q * p.C + c]
+            for i in range((left + count) * p.CS, p.WP * p.CS):
+                scratch[row + i] = 0

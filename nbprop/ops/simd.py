@@ -1,0 +1,177 @@
+"""The micro-kernel: one register-blocked product, emitted as LLVM vector IR, under everything dense.
+
+    acc[m][j] = init[m][j] + sum over i0 < n0, i1 < n1, i2 < n2 of
+                a[a0 + a_rows[m] + i0 sa0 + i1 sa1 + i2 sa2]              (one number, broadcast)
+              * b[b0             + i0 sb0 + i1 sb1 + i2 sb2 + j L .. + L]  (one vector)
+
+with MR x NV accumulators held in registers. A convolution's forward pass runs (i0, i1, i2) over (kh, kw, c) with
+m = output pixels and lanes = output channels; its weight gradient over (n, oh, ow) with m = input channels; a
+linear layer over (1, 1, k). Offsets and strides count elements.
+"""
+
+import functools
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+__all__ = ["lanes", "product", "registers", "vector_bytes"]
+
+
+@functools.cache
+def vector_bytes() -> int:
+    """Return the width of the host's vector registers in bytes: 64, 32 or 16.
+
+    LLVM itself is asked, by looking at which registers it adds sixteen floats in, for the processor that Numba
+    compiles for: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES rule here too.
+    """
+    vector = ir.VectorType(ir.FloatType(), 16)
+    module = ir.Module()
+    add = ir.Function(module, ir.FunctionType(vector, [vector, vector]), "add")
+    builder = ir.IRBuilder(add.append_basic_block())
+    builder.ret(builder.fadd(*add.args))
+    options = {}
+    cpu_target.target_context.codegen()._customize_tm_options(options)
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu=options["cpu"], features=options["features"])
+    assembly = machine.emit_assembly(llvm.parse_assembly(str(module)))
+    return 64 if "zmm" in assembly else 32 if "ymm" in assembly else 16
+
+
+def registers() -> int:
+    """Return how many vector registers the processor has: 32 with AVX-512 or on Arm, 16 with AVX2 or SSE."""
+    arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))
+    return 32 if arm or vector_bytes() == 64 else 16
+
+
+def lanes(dtype) -> int:
+    """Return L, the number of elements of `dtype` in one vector register."""
+    return vector_bytes() // dtype.itemsize
+
+
+@functools.cache
+def product(mr, nv, masked):
+    """Make the micro-kernel with `mr` rows and `nv` vectors of accumulators.
+
+    The tables `a_rows` and `c_rows` hold one offset per row and are read from their entry `row` on. Rows may repeat
+    (a tile that hangs over the end repeats its last row): each copy computes and stores the same numbers. Only the
+    first `width` lanes of `init` and `c` are touched, and with `masked` of `b` too; without it `b` is read whole.
+    The accumulators start as init[i0 + si c_rows[m] + lane], so that si = 0 adds a bias and si = 1 (with init = c)
+    adds to what is there; they end as max(acc, floor), NaN kept, in c[c0 + c_rows[m] + lane].
+    """
+
+    @intrinsic
+    def micro_kernel(typingctx, row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
+                     c, c0, c_rows, width, floor):
+        signature = types.void(row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
+                               c, c0, c_rows, width, floor)
+        return signature, functools.partial(_emit, mr, nv, masked)
+
+    return micro_kernel
+
+
+def _emit(mr, nv, masked, context, builder, signature, args):
+    """Emit the whole product: set the accumulators, three loops, epilogue."""
+    (row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
+     c, c0, c_rows, width, floor) = (_pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+    vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
+    alive = _masks(builder, width, vector.count, nv)
+    a_rows, c_rows = ([builder.load(builder.gep(t, [builder.add(row, _int(m))])) for m in range(mr)]
+                      for t in (a_rows, c_rows))
+
+    acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
+    for m in range(mr):
+        start = builder.add(i0, builder.mul(si, c_rows[m]))
+        for j in range(nv):
+            builder.store(_load(builder, vector, init, start, j, alive), acc[m][j])
+
+    a_rows = [builder.gep(a, [builder.add(a0, r)]) for r in a_rows]
+    with cgutils.for_range(builder, n0) as loop0, cgutils.for_range(builder, n1) as loop1:
+        ka = builder.add(builder.mul(loop0.index, sa0), builder.mul(loop1.index, sa1))
+        kb = builder.add(b0, builder.add(builder.mul(loop0.index, sb0), builder.mul(loop1.index, sb1)))
+        with cgutils.for_range(builder, n2) as loop2:
+            at_a = builder.add(ka, builder.mul(loop2.index, sa2))
+            at_b = builder.add(kb, builder.mul(loop2.index, sb2))
+            right = [_load(builder, vector, b, at_b, j, alive if masked else None) for j in range(nv)]
+            for m in range(mr):
+                left = _broadcast(builder, vector, builder.load(builder.gep(a_rows[m], [at_a])))
+                for j in range(nv):
+                    builder.store(_fmuladd(builder, left, right[j], builder.load(acc[m][j])), acc[m][j])
+
+    lowest = _broadcast(builder, vector, floor)
+    for m in range(mr):
+        for j in range(nv):
+            value = builder.load(acc[m][j])
+            # value < floor is false for NaN, which therefore stays.
+            value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+            _store(builder, value, c, builder.add(c0, c_rows[m]), j, alive)
+    return context.get_dummy_value()
+
+
+def _int(value):
+    return ir.Constant(ir.IntType(64), value)
+
+
+def _pointer_or_number(context, builder, numba_type, value):
+    """An array's data pointer; a number as it is."""
+    if isinstance(numba_type, types.Array):
+        return context.make_array(numba_type)(context, builder, value).data
+    return value
+
+
+def _masks(builder, width, size, nv):
+    """One bit per lane and vector: lane l of vector j is alive where j L + l < width."""
+    counts = ir.VectorType(ir.IntType(32), size)
+    width = _broadcast(builder, counts, builder.trunc(width, ir.IntType(32)))
+    return [builder.icmp_signed("<", ir.Constant(counts, [*range(j * size, (j + 1) * size)]), width) for j in range(nv)]
+
+
+def _vector_at(builder, vector, base, start, j):
+    at = builder.gep(base, [builder.add(start, _int(j * vector.count))])
+    return builder.bitcast(at, vector.as_pointer())
+
+
+def _load(builder, vector, base, start, j, alive):
+    """Load vector j at base[start]; dead lanes are not read and come as 0."""
+    at = _vector_at(builder, vector, base, start, j)
+    if alive is None:
+        return builder.load(at, align=_bytes(vector))
+    arguments = [at, _align(vector), alive[j], ir.Constant(vector, None)]
+    return _call(builder, f"llvm.masked.load.{_suffix(vector)}.p0", vector, arguments)
+
+
+def _store(builder, value, base, start, j, alive):
+    """Store vector j at base[start]; dead lanes are not written."""
+    vector = value.type
+    arguments = [value, _vector_at(builder, vector, base, start, j), _align(vector), alive[j]]
+    _call(builder, f"llvm.masked.store.{_suffix(vector)}.p0", ir.VoidType(), arguments)
+
+
+def _broadcast(builder, vector, value):
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _fmuladd(builder, x, y, z):
+    """x y + z, fused where the target has it: llvm.fma would be a library call per lane where it has not."""
+    return _call(builder, f"llvm.fmuladd.{_suffix(x.type)}", x.type, [x, y, z])
+
+
+def _call(builder, name, result, arguments):
+    kind = ir.FunctionType(result, [v.type for v in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _suffix(vector):
+    return f"v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
+
+
+def _bytes(vector):
+    return 4 if isinstance(vector.element, ir.FloatType) else 8
+
+
+def _align(vector):
+    return ir.Constant(ir.IntType(32), _bytes(vector))
