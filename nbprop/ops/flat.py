@@ -1,0 +1,28 @@
+"""What element-wise ops share: arrays as runs of memory, and an even split of a run among threads."""
+
+from nbprop import jit, layout
+
+__all__ = ["bound", "flat", "rows", "tasks"]
+
+_SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
+
+
+def flat(x):
+    """View an array of a layer (channels-last, or C-contiguous) as one run of memory."""
+    return layout.nhwc(x).reshape(-1) if x.ndim == 4 else x.reshape(-1)
+
+
+def rows(x):
+    """View such an array as (rows, C): one row per sample, or per pixel."""
+    return (layout.nhwc(x) if x.ndim == 4 else x).reshape(-1, x.shape[1])
+
+
+def tasks(elements):
+    """Return the number of tasks to split element-wise work into; 1 says that one thread is faster."""
+    return jit.threads() if elements > _SMALL else 1
+
+
+@jit.scalar
+def bound(t, elements, tasks):
+    """Where task t begins: an even split at whole cache lines."""
+    return elements if t == tasks else elements * t // tasks // 16 * 16
