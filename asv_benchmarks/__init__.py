@@ -1,0 +1,1 @@
+"""asv benchmarks over the named shapes of nbprop/bench/suite.json."""

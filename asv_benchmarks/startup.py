@@ -1,0 +1,79 @@
+"""What a user waits for before the first result: import, first step with and without a cache; and memory."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+# Print the seconds that the first training step takes, imports not counted.
+FIRST_STEP = """
+import time
+from nbprop.bench import step, suite
+(contest,) = step.contests("lenet", suite.net_rows()["lenet"], None)
+start = time.perf_counter()
+contest.ours()
+print(time.perf_counter() - start)
+"""
+
+# Print how many bytes the process has grown by from before its imports to after three training steps.
+PEAK = """
+import resource, sys
+unit = 1 if sys.platform == "darwin" else 1024
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from nbprop.bench import step, suite
+(contest,) = step.contests("{net}", suite.net_rows()["{net}"], None)
+for _ in range(3):
+    contest.ours()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
+"""
+
+
+def printed(code, cache=None):
+    """Run code in a new process, with its own folder of compiled kernels if one is given."""
+    environment = os.environ | ({"NUMBA_CACHE_DIR": cache} if cache else {})
+    return float(subprocess.check_output([sys.executable, "-c", code], env=environment, text=True))
+
+
+class Import:
+    timeout = 60
+
+    def timeraw_import(self):
+        return "import nbprop"
+
+
+class FirstStep:
+    """The first step of LeNet in a new process."""
+
+    timeout = 300
+
+    def setup(self):
+        self.cache = tempfile.TemporaryDirectory()
+
+    def teardown(self):
+        self.cache.cleanup()
+
+    def track_cold(self):
+        return printed(FIRST_STEP, self.cache.name)
+
+    def track_warm(self):
+        printed(FIRST_STEP, self.cache.name)
+        return printed(FIRST_STEP, self.cache.name)
+
+    track_cold.unit = track_warm.unit = "s"
+
+
+class Memory:
+    """Growth of the process over three steps: arrays, compiled code and Numba itself."""
+
+    params = (["mlp", "lenet", "cifar_cnn"],)
+    param_names = ("net",)
+    timeout = 300
+
+    def setup(self, net):
+        self.code = PEAK.format(net=net)
+        printed(self.code)  # with the kernels cached, the compiler's memory does not count
+
+    def track_peak(self, net):
+        return printed(self.code)
+
+    track_peak.unit = "bytes"

@@ -1,0 +1,78 @@
+"""The command `nbprop bench`."""
+
+import sys
+
+__all__ = ["add_parser", "bench"]
+
+
+def add_parser(subparsers):
+    """Add `bench` to the commands of `nbprop`; it runs as `args.run(args)` and returns an exit code."""
+    parser = subparsers.add_parser(
+        "bench", help="time the kernels, alone or against PyTorch",
+        description="Time named convolutions or training steps. Each result is checked against float64 "
+        "first; ours and the peer's are timed in turns, 7 rounds of at least 50 ms each, and the medians are "
+        "printed.")
+    parser.add_argument("what", choices=["conv", "step"], help="single convolutions, or whole training steps")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="names of rows (default: all)")
+    parser.add_argument("--vs", choices=["torch"], help="time this library too, in its better memory format")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads for both sides (default: all)")
+    parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
+    parser.set_defaults(run=lambda args: bench(args.what, args.rows, args.vs, args.threads, args.json))
+    return parser
+
+
+def bench(what, names=(), vs=None, threads=None, as_json=False):
+    """Run rows of the suite and print them; return 0, or 1 where a result was wrong.
+
+    Raises
+    ------
+    ValueError
+        If a row is unknown or there are too few threads.
+    """
+    from nbprop import jit
+    from nbprop.bench import peak, peer, report
+    from nbprop.bench.contest import WrongResult, run
+
+    threads = jit.threads() if threads is None else threads
+    torch = peer.find_torch() if vs else None
+    if vs and torch is None:
+        _note("torch is not installed (pip install torch): timing ours alone")
+    peer.set_threads(threads, torch)
+    table = (lambda text: None) if as_json else (lambda text: print(text, flush=True))
+
+    results = []
+    try:
+        contests = _contests(what, names, torch)
+        ceiling = peak.peak_gflops(threads)
+        table(f"{threads} threads, float32; the bare micro-kernel runs at {ceiling:.0f} GFLOP/s")
+        table(report.header())
+        for contest in contests:
+            results.append(run(contest))
+            table(report.line(results[-1], ceiling, peak.copy_seconds(contest.bytes, threads)))
+    except WrongResult as e:
+        _note(str(e))
+        return 1
+    for text in report.means(results):
+        table(text)
+    if as_json:
+        print(report.to_json(results))
+    return 0
+
+
+def _contests(what, names, torch):
+    """Pick the rows; names are checked here and now, data is drawn as each row's turn comes."""
+    from nbprop.bench import conv, step, suite
+
+    if what == "conv":
+        rows, contests, missing = suite.select(suite.conv_rows(), names), conv.contests, conv.missing
+    else:
+        rows, contests, missing = suite.select(suite.net_rows(), names), step.contests, step.missing
+    for name in list(rows):
+        if reason := missing(name, rows[name]):
+            _note(f"{name} skipped: {reason}")
+            del rows[name]
+    return (contest for name, row in rows.items() for contest in contests(name, row, torch))
+
+
+def _note(text):
+    print(f"nbprop bench: {text}", file=sys.stderr, flush=True)

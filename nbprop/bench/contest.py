@@ -1,0 +1,87 @@
+"""One row of a benchmark: the same work by us and by a peer, checked and then timed."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from nbprop.bench import clock
+
+__all__ = ["Contest", "Result", "WrongResult", "geometric_mean", "relative_error", "run"]
+
+
+class WrongResult(Exception):
+    """A timed function does not compute what it should."""
+
+
+class Contest(NamedTuple):
+    """The same work by us and by a peer.
+
+    `ours` and every function of `peers` take no arguments. `errors` runs each of them once and returns its
+    distance from the same work in float64, by name ("ours" or the memory format). `flops` and `bytes` are the
+    least that the work needs, whatever the algorithm.
+    """
+
+    name: str
+    pass_: str
+    ours: Callable
+    peers: dict  # name of a memory format -> function; the fastest counts
+    errors: Callable
+    tolerance: float
+    flops: int
+    bytes: int
+
+
+class Result(NamedTuple):
+    """Medians of one row in seconds; `peer_s`, `ratio` and `format` are None without a peer."""
+
+    name: str
+    pass_: str
+    ours_s: float
+    peer_s: float | None
+    format: str | None
+    flops: int
+    bytes: int
+
+    @property
+    def ratio(self):
+        """The peer's time by ours: above 1 we are faster."""
+        return None if self.peer_s is None else self.peer_s / self.ours_s
+
+    @property
+    def gflops(self):
+        return self.flops / self.ours_s / 1e9
+
+    def as_json(self):
+        """Return the fields that `--json` prints."""
+        return {"name": self.name, "pass": self.pass_, "ours_s": self.ours_s, "peer_s": self.peer_s,
+                "ratio": self.ratio, "gflops": self.gflops}
+
+
+def run(contest):
+    """Check every contestant against float64, then time them in turns."""
+    for who, error in contest.errors().items():
+        if not error <= contest.tolerance:
+            raise WrongResult(f"{contest.name} {contest.pass_}: {who} is off by {error:.1e} from float64 "
+                              f"(allowed: {contest.tolerance:.0e})")
+    ours, *peers = clock.race([contest.ours, *contest.peers.values()])
+    best = min(zip(peers, contest.peers), default=(None, None))
+    return Result(contest.name, contest.pass_, ours, *best, contest.flops, contest.bytes)
+
+
+def relative_error(results, expected):
+    """Return the largest l2 distance over l2 size among two tuples of arrays."""
+    return max(_distance(a, e) for a, e in zip(results, expected, strict=True))
+
+
+def _distance(a, expected):
+    a, expected = np.asarray(a), np.asarray(expected, np.float64)
+    if a.shape != expected.shape:
+        return math.inf
+    return float(np.linalg.norm(np.ravel(a - expected)) / np.linalg.norm(np.ravel(expected)))
+
+
+def geometric_mean(values):
+    """Return the n-th root of the product."""
+    return math.exp(math.fsum(map(math.log, values)) / len(values))

@@ -1,0 +1,78 @@
+"""The convolution rows: forward (with bias), input gradient, weight gradient (with bias)."""
+
+import functools
+
+import numpy as np
+
+import nbprop
+from nbprop import layout
+from nbprop.bench import peer
+from nbprop.bench.contest import Contest, relative_error
+from nbprop.bench.suite import PASSES
+from nbprop.ops.conv import conv2d_backward_input, conv2d_backward_weight, conv2d_forward
+
+__all__ = ["contests", "missing"]
+
+TOLERANCE = 1e-5  # Winograd's transforms lose up to 5e-6
+
+
+def missing(name, row):
+    """Say why a row cannot run, or return None."""
+    return "there is no transposed convolution yet" if row.transposed else None
+
+
+def contests(name, row, torch):
+    """Yield the three passes of a row, on data drawn anew; torch may be None."""
+    arrays = _data(row)
+    ours = _our_passes(row, *arrays)
+    theirs = {form: _torch_passes(torch, row, *arrays, form) for form in peer.FORMATS} if torch else {}
+    for pass_ in PASSES:
+        runs = {"ours": ours[pass_]} | {form: passes[pass_] for form, passes in theirs.items()}
+        errors = functools.partial(_errors, runs, torch, row, arrays, pass_)
+        peers = {form: runs[form] for form in theirs}
+        nbytes = sum(a.nbytes for a in arrays)
+        yield Contest(name, pass_, ours[pass_], peers, errors, TOLERANCE, row.flops, nbytes)
+
+
+def _errors(runs, torch, row, arrays, pass_):
+    """Compare a pass with float64: torch's, or our reference loops (slow) where there is no torch."""
+    exact = [a.astype(np.float64) for a in arrays]
+    if torch:
+        expected = _torch_passes(torch, row, *exact, "nchw")[pass_]()
+    else:
+        with nbprop.using("reference"):
+            expected = _our_passes(row, *exact)[pass_]()
+    return {who: relative_error(run(), expected) for who, run in runs.items()}
+
+
+def _data(row):
+    """Random x, w, b and dy, in the memory order that a model keeps them in."""
+    rng = np.random.default_rng(0)
+    x, w, b, dy = (rng.standard_normal(s, np.float32) for s in (row.x_shape, row.w_shape, row.O, row.y_shape))
+    return layout.channels_last(x), layout.khwio_last(w), b, layout.channels_last(dy)
+
+
+def _our_passes(row, x, w, b, dy):
+    """Return our three passes: the public functions, with all that they do."""
+    rest = (row.S, row.P, row.D, row.G)
+    return {
+        "forward": lambda: (conv2d_forward(x, w, b, *rest),),
+        "backward_input": lambda: (conv2d_backward_input(dy, w, x.shape, *rest),),
+        "backward_weight": lambda: conv2d_backward_weight(dy, x, w.shape, *rest),
+    }
+
+
+def _torch_passes(torch, row, x, w, b, dy, form):
+    """Return torch's three passes, as suite's rules name them, on copies in one memory format."""
+    tx, tw, tb, tdy = (peer.tensor(torch, a, form) for a in (x, w, b, dy))
+    stride, padding, dilation = [row.S] * 2, [row.P] * 2, [row.D] * 2
+
+    def backward(*mask):
+        return torch.ops.aten.convolution_backward(
+            tdy, tx, tw, [row.O], stride, padding, dilation, False, [0, 0], row.G, mask)
+
+    return {
+        "forward": lambda: (torch.nn.functional.conv2d(tx, tw, tb, row.S, row.P, row.D, row.G),),
+        "backward_input": lambda: backward(True, False, False)[:1],
+        "backward_weight": lambda: backward(False, True, True)[1:],
+    }

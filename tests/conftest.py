@@ -1,0 +1,31 @@
+"""What every test needs: two threads, so that the suite is the same on a laptop and on a server."""
+
+import os
+
+# Before numba is imported. Tests that want another number start a process of their own.
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+
+import pytest
+from hypothesis import settings
+
+# A first call compiles for seconds, so no deadline.
+settings.register_profile("nbprop", deadline=None)
+settings.load_profile("nbprop")
+
+
+@pytest.fixture(autouse=True)
+def all_threads():
+    """A test that changed the number of threads does not change it for the next one."""
+    import numba
+
+    yield
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests by name for `.ci/run`: -m torch with torch installed, -m narrow per vector length."""
+    for item in items:
+        if "torch" in item.name:
+            item.add_marker(pytest.mark.torch)
+        if "reference" in item.name and "numeric" not in item.name:
+            item.add_marker(pytest.mark.narrow)

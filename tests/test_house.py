@@ -1,0 +1,223 @@
+"""The house rules, held by reading the sources: import directions, twins, docstrings, sizes."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "nbprop"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+OPS = sorted(p.parent.name for p in PACKAGE.glob("ops/*/__init__.py"))
+
+# Imports go down only, to a lower rank or to the same one. A new part of the package gets its place here.
+RANK = {
+    "version": 0, "jit": 0, "layout": 0, "shapes": 0,
+    "backend": 1,
+    "ops": 2,
+    "nn": 3, "optim": 3, "schedule": 3, "gradcheck": 3, "graph": 3, "data": 3,
+    "models": 4, "saving": 4,
+    "trainer": 5,
+    "__init__": 6,
+    "bench": 7,
+    "cli": 8,
+    "__main__": 9,
+}  # fmt: skip
+
+# Ops made of products: they alone may reach the micro-kernel and what is built on it.
+DENSE_OPS = {"conv", "linear", "gram"}
+DENSE_FILES = {f"nbprop.ops.{name}" for name in ("simd", "dense", "correlate", "outer")}
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def dotted(path):
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part(module):
+    """The top-level part of nbprop that a module is in."""
+    return [*module.split("."), "__init__"][1]
+
+
+MODULES = {dotted(path): path for path in SOURCES}
+every_source = pytest.mark.parametrize("path", SOURCES, ids=relative)
+
+
+def tree(path):
+    return ast.parse(path.read_text("utf-8"))
+
+
+def imports(path):
+    """Every module that a file imports, inside functions too; `from a import b` is a.b if a module."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{relative(path)}:{node.lineno} has a relative import; write it in full"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+
+
+def ours(path):
+    return [module for module in imports(path) if module.split(".")[0] == "nbprop"]
+
+
+@every_source
+def test_imports_go_down(path):
+    me = part(dotted(path))
+    assert me in RANK, f"{me} has no rank: give it its place in {relative(pathlib.Path(__file__))}"
+    for module in ours(path):
+        assert RANK[part(module)] <= RANK[me], f"{relative(path)} imports {module}, which stands above it"
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_ops_do_not_import_each_other(op):
+    for path in sorted((PACKAGE / "ops" / op).rglob("*.py")):
+        for module in ours(path):
+            if part(module) != "ops" or f"{module}.".startswith(f"nbprop.ops.{op}."):
+                continue
+            assert module.split(".")[2] not in OPS, f"{relative(path)} imports {module}, another op"
+            assert op in DENSE_OPS or module not in DENSE_FILES, f"{relative(path)} is not dense"
+
+
+def test_only_the_cuda_twins_name_a_cuda_package():
+    allowed = re.compile(r"nbprop/(ops/(\w+/)?cuda|jit|backend)\.py")
+    cuda = re.compile(r"(numba[._]cuda|cuda|cupy|pynvml)\b")
+    for path in SOURCES:
+        if allowed.fullmatch(relative(path)):
+            continue
+        named = [m for m in imports(path) if cuda.match(m)]
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Constant) and str(node.value).startswith("numba.cuda"):
+                named.append(node.value)  # importlib.import_module("numba.cuda")
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "numba.cuda":
+                named.append("numba.cuda")
+        assert not named, f"{relative(path)} names {named}"
+
+
+def test_import_is_light():
+    """Importing nbprop loads no CUDA package and none of the optional ones, and compiles nothing."""
+    code = """
+import sys, nbprop
+heavy = {"torch", "matplotlib", "sklearn", "jax", "cupy", "PIL", "pytest", "numba_cuda", "asv"}
+print(sorted(m for m in sys.modules if m.split(".")[0] in heavy or m.startswith("numba.cuda")))
+import gc
+from numba.core.dispatcher import Dispatcher
+print(sorted(d.py_func.__qualname__ for d in gc.get_objects() if isinstance(d, Dispatcher) and d.overloads
+             and d.py_func.__module__.startswith("nbprop")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[]\n[]\n"), done.stdout + done.stderr
+
+
+def functions(module):
+    """The functions and compiled functions that a module defines under public names."""
+    for name, value in vars(module).items():
+        plain = getattr(value, "py_func", value)
+        if not name.startswith("_") and inspect.isfunction(plain) and plain.__module__ == module.__name__:
+            yield name, plain
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_twins_have_one_signature(op):
+    names = [n for n in ("reference", "cpu", "cuda") if (PACKAGE / "ops" / op / f"{n}.py").exists()]
+    assert names[:2] == ["reference", "cpu"], f"ops/{op} lacks a twin: it has {names}"
+    if "cuda" in names:
+        pytest.importorskip("numba_cuda")
+    first, *others = ({f: list(inspect.signature(v).parameters) for f, v in functions(
+        importlib.import_module(f"nbprop.ops.{op}.{name}"))} for name in names)
+    assert first, f"ops/{op}/reference.py has no public function"
+    for other in others:
+        assert other == first
+
+
+def public(module):
+    """The names in `__all__` that the module itself defines as functions or classes."""
+    for name in getattr(module, "__all__", ()):
+        value = getattr(module, name)
+        if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == module.__name__:
+            yield name, value
+
+
+def importable():
+    return [name for name in MODULES if not name.endswith(("__main__", ".cuda"))]
+
+
+@pytest.mark.parametrize("name", importable())
+def test_public_names_are_documented(name):
+    module = importlib.import_module(name)
+    assert inspect.getdoc(module) or not pathlib.Path(module.__file__).read_text("utf-8").strip(), name
+    for public_name, value in public(module):
+        lacks = missing_sections(name, value)
+        assert not lacks, f"{name}.{public_name} lacks {lacks} in its docstring"
+
+
+def is_for_users(value):
+    """Say whether a class is one that users are told to import."""
+    packages = [importlib.import_module(f"nbprop{p}") for p in ("", ".nn", ".optim", ".trainer", ".data")]
+    used = [getattr(p, name) for p in packages for name in getattr(p, "__all__", ())]
+    return inspect.isclass(value) and any(value is u for u in used)
+
+
+def missing_sections(module, value):
+    """What a public name's docstring must have: in ops all sections, in classes for users Parameters."""
+    text = value.__doc__ or ""
+    if not text.strip():
+        return ["docstring"]
+    initialiser = value.__init__ if inspect.isclass(value) else value
+    takes = inspect.isfunction(initialiser) and set(inspect.signature(initialiser).parameters) - {"self"}
+    wanted = []
+    if module in {f"nbprop.ops.{op}" for op in OPS} and inspect.isfunction(value) and takes:
+        wanted = ["Parameters", "Returns", "Raises", "Source"]
+    elif takes and is_for_users(value) and not issubclass(value, (tuple, Exception)):
+        wanted = ["Parameters"]
+    return [w for w in wanted if not re.search(rf"^\s*{w}\n\s*-{{{len(w)}}}$", text, re.MULTILINE)]
+
+
+def test_public_names_exist():
+    for name in importable():
+        module = importlib.import_module(name)
+        for public_name in getattr(module, "__all__", ()):
+            assert hasattr(module, public_name), f"{name}.__all__ names {public_name}"
+
+
+@every_source
+def test_small_enough_to_read(path):
+    lines = path.read_text("utf-8").count("\n")
+    assert lines <= 500, f"{relative(path)} has {lines} lines"
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= 80, f"{relative(path)}:{node.lineno} {node.name} has {length} lines"
+
+
+@every_source
+def test_plain_python(path):
+    assert path.stem not in ("utils", "util", "config", "helpers", "common", "registry"), relative(path)
+    for node in ast.walk(tree(path)):
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else None
+        assert called not in ("exec", "eval", "compile", "__import__"), f"{relative(path)}:{node.lineno}"
+        if isinstance(node, ast.ClassDef):
+            assert not node.keywords, f"{relative(path)}:{node.lineno} {node.name} has a metaclass"
+
+
+def test_nothing_names_the_machine_it_was_written_on():
+    folders = [ROOT / f for f in ("nbprop", "tests", "asv_benchmarks", "examples", ".ci")]
+    files = [path for folder in folders for path in folder.rglob("*") if ".asv" not in path.parts]
+    host = re.compile(r"(?<![\w.])/(work|root|home|opt|Users)/|pypi\.(org|python)|files\.pythonhosted|C:\\")
+    for path in [*files, *ROOT.glob("*.*")]:
+        if path.suffix in (".py", ".md", ".toml", ".json", ".yml", ".cfg", "") and path.is_file():
+            if path == pathlib.Path(__file__):
+                continue
+            found = host.search(path.read_text("utf-8"))
+            assert not found, f"{path.relative_to(ROOT)} names {found.group()}"
