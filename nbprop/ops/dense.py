@@ -18,7 +18,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["Correlation", "block", "offsets", "pad", "tile", "worth_threads"]
+__all__ = ["Correlation", "block", "blocks", "depth", "offsets", "operations", "pad", "tile", "worth_threads"]
 
 # Bytes of scratch per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core): half of L2 holds the
 # block and a panel together; large weights want more pixels per pass over them.
@@ -62,6 +62,7 @@ class Correlation(NamedTuple):
     WP: int = 0
     CS: int = 0
     DIRECT: int = 0  # 1: no border, read x in place
+    LANEWISE: int = 0  # 1: depthwise; C = CG = OG channels that do not mix, in one group
 
 
 def tile(channels, dtype):
@@ -89,15 +90,26 @@ def block(p, dtype):
     inside = p.TOP <= 0 and p.LEFT <= 0 and rows_read - p.TOP <= p.H and columns_read - p.LEFT <= p.W
     direct = inside and p.G == 1 and p.TOP == 0 and p.LEFT == 0
     columns = p.W if direct else max(columns_read, 0)
-    limit = _BLOCK_LARGE_WEIGHTS if p.KH * p.KW * p.CG * p.OG * itemsize > _LARGE_WEIGHTS else _BLOCK
+    limit = _BLOCK_LARGE_WEIGHTS if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS else _BLOCK
     rows_fit = limit // max(columns * p.CG * itemsize, 1)
     per_image = -(-p.OH // max((rows_fit - reach_h) // p.SH + 1, 1)) if p.OH else 1
     rb = -(-p.OH // per_image) if p.OH else 1
     nb = 1
     if rb == p.OH and p.OH * p.OW:
-        nb = max(1, min(rows_fit // max(rows_read, 1), -(-_PIXELS // (p.OH * p.OW)), p.N))
+        most = max(1, min(rows_fit // max(rows_read, 1), -(-_PIXELS // (p.OH * p.OW)), p.N))
+        nb = -(-p.N // -(-p.N // most)) if p.N else 1
     return p._replace(NB=nb, RB=rb, HP=p.H if direct else max((rb - 1) * p.SH + reach_h, 0), WP=columns,
                       CS=p.C if direct else p.CG, DIRECT=int(direct))
+
+
+def depth(p):
+    """Return how many input channels meet in one output channel."""
+    return 1 if p.LANEWISE else p.CG
+
+
+def operations(p):
+    """Return the floating-point operations of a correlation: a multiplication and an addition per term."""
+    return 2 * p.N * p.OH * p.OW * p.G * p.OG * depth(p) * p.KH * p.KW
 
 
 def blocks(p):
@@ -136,6 +148,22 @@ def worth_threads(operations):
 
 
 @jit.kernel
+def _copy(target, at, source, start, count):
+    """Copy a run. Slices let LLVM see that no index is negative: with offsets inside, the loop stays scalar."""
+    into, out_of = target[at : at + count], source[start : start + count]
+    for i in range(count):
+        into[i] = out_of[i]
+
+
+@jit.kernel
+def _clear(target, at, count):
+    """Set a run to zero."""
+    into = target[at : at + count]
+    for i in range(count):
+        into[i] = 0
+
+
+@jit.kernel
 def pad(x, scratch, p, g, n0, images, r0, rows):
     """Copy the input rows of output rows r0 .. r0 + rows - 1 of some images into the scratch, with their border."""
     high = (rows - 1) * p.SH + p.DH * (p.KH - 1) + 1
@@ -147,18 +175,14 @@ def pad(x, scratch, p, g, n0, images, r0, rows):
             row = (n * p.HP + r) * p.WP * p.CS
             h = r0 * p.SH + r - p.TOP
             if h < 0 or h >= p.H:
-                for i in range(p.WP * p.CS):
-                    scratch[row + i] = 0
+                _clear(scratch, row, p.WP * p.CS)
                 continue
-            for i in range(left * p.CS):
-                scratch[row + i] = 0
             source = (((n0 + n) * p.H + h) * p.W + first) * p.C + g * p.CG
+            _clear(scratch, row, left * p.CS)
+            row += left * p.CS
             if p.CG == p.C:
-                for i in range(count * p.CS):
-                    scratch[row + left * p.CS + i] = x[source + i]
+                _copy(scratch, row, x, source, count * p.CS)
             else:
                 for q in range(count):
-                    for c in range(p.CG):
-                        scratch[row + (left + q) * p.CS + c] = x[source + q * p.C + c]
-            for i in range((left + count) * p.CS, p.WP * p.CS):
-                scratch[row + i] = 0
+                    _copy(scratch, row + q * p.CS, x, source + q * p.C, p.CG)
+            _clear(scratch, row + count * p.CS, (p.WP - left - count) * p.CS)

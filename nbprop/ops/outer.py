@@ -27,7 +27,7 @@ def plan(p, dtype):
     """Return (p with its blocks, MR, NV, a_rows, c_rows, chunks, zeros) for a weight gradient; cached per geometry."""
     p = dense.block(p, dtype)
     mr, nv = dense.tile(p.OG, dtype)
-    kh, kw, c = (i.ravel() for i in np.indices((p.KH, p.KW, p.CG)))
+    kh, kw, c = (i.ravel() for i in np.indices((p.KH, p.KW, dense.depth(p))))
     last = -(-kh.size // mr) * mr - kh.size
     a_rows = np.pad((kh * p.DH * p.WP + kw * p.DW) * p.CS + c, (0, last), mode="edge")
     c_rows = np.pad(np.arange(kh.size) * (p.G * p.OG), (0, last), mode="edge")
@@ -39,7 +39,7 @@ def plan(p, dtype):
 def partials_shape(p, dtype):
     """Return (chunks, weights and biases) of the partial sums; a single chunk needs none."""
     p, *_, chunks, _ = plan(p, dtype)
-    return (chunks, p.G * p.OG * (p.KH * p.KW * p.CG + 1)) if chunks > 1 else (0, 0)
+    return (chunks, p.G * p.OG * (p.KH * p.KW * dense.depth(p) + 1)) if chunks > 1 else (0, 0)
 
 
 def outer(x, dy, dw, db, p, scratch, partials):
@@ -48,13 +48,17 @@ def outer(x, dy, dw, db, p, scratch, partials):
     `scratch` is (tasks, dense.scratch_size), `partials` is (chunks, partials_shape).
     """
     p, mr, nv, a_rows, c_rows, chunks, zeros = plan(p, x.dtype)
+    if dense.blocks(p) == 0:
+        dw[:] = 0
+        db[:] = 0
+        return
     panels = p.G * -(-p.OG // zeros.size)
-    tasks = min(dense.worth_threads(2 * p.N * p.OH * p.OW * dw.size), scratch.shape[0], panels * chunks)
+    tasks = min(dense.worth_threads(dense.operations(p)), scratch.shape[0], panels * chunks)
     if chunks == 1:
         dw_sums, db_sums = dw.reshape(1, -1), db.reshape(1, -1)
     else:
         dw_sums, db_sums = partials[:, : dw.size], partials[:, dw.size :]
-    serial, parallel = _kernels(mr, nv)
+    serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
     arguments = (x, dy, dw_sums, db_sums, zeros, p, a_rows, c_rows, chunks, scratch)
     if tasks == 1:
         serial(*arguments, 0, 1)
@@ -65,9 +69,9 @@ def outer(x, dy, dw, db, p, scratch, partials):
 
 
 @functools.cache
-def _kernels(mr, nv):
+def _kernels(mr, nv, lanewise):
     """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
-    whole, part = simd.product(mr, nv, False), simd.product(mr, nv, True)
+    whole, part = simd.product(mr, nv, False, lanewise), simd.product(mr, nv, True, lanewise)
     pad = dense.pad
 
     @jit.kernel
@@ -75,7 +79,7 @@ def _kernels(mr, nv):
         P = zeros.size
         panels = (p.OG + P - 1) // P
         O = p.G * p.OG
-        K = p.KH * p.KW * p.CG
+        K = p.KH * p.KW if lanewise else p.KH * p.KW * p.CG
         bands = (p.OH + p.RB - 1) // p.RB
         count = (p.N + p.NB - 1) // p.NB * bands
         work = chunks * p.G * panels
@@ -86,7 +90,8 @@ def _kernels(mr, nv):
             sums = dw_sums[chunk]
             o = g * p.OG + panel * P
             width = min(P, p.OG - panel * P)
-            db_sums[chunk, o : o + width] = 0
+            bias_sums = db_sums[chunk, o : o + width]
+            bias_sums[:] = 0
             first, last = chunk * count // chunks, (chunk + 1) * count // chunks
             for block in range(first, last):
                 n0, r0 = block // bands * p.NB, block % bands * p.RB
@@ -96,8 +101,10 @@ def _kernels(mr, nv):
                 else:
                     pad(x, own, p, g, n0, images, r0, rows)
                     a, a0 = own, 0
+                if lanewise:
+                    a0 += o
                 b0 = (n0 * p.OH + r0) * p.OW * O + o
-                _add_rows(dy, b0, images, p.OH * p.OW * O, rows * p.OW, O, db_sums[chunk], o, width)
+                _add_rows(dy, b0, images, p.OH * p.OW * O, rows * p.OW, O, bias_sums)
                 init, i0, si = sums, o, 1
                 if block == first:
                     init, i0, si = zeros, 0, 0
@@ -122,13 +129,14 @@ def _kernels(mr, nv):
 
 
 @jit.kernel
-def _add_rows(dy, start, images, image, pixels, O, sums, at, width):
+def _add_rows(dy, start, images, image, pixels, O, sums):
     """Add the pixels' output gradients to the bias sums (seed 003, section 3.1.2)."""
     for n in range(images):
         for q in range(pixels):
-            row = start + n * image + q * O
-            for o in range(width):
-                sums[at + o] += dy[row + o]
+            at = start + n * image + q * O
+            row = dy[at : at + sums.size]
+            for o in range(sums.size):
+                sums[o] += row[o]
 
 
 def add_chunks(partials, dw, db, tasks):
@@ -141,16 +149,14 @@ def add_chunks(partials, dw, db, tasks):
 
 @jit.kernel
 def _add_chunks(partials, dw, db, task, tasks):
-    first, last = task * dw.size // tasks, (task + 1) * dw.size // tasks
-    for i in range(first, last):
-        dw[i] = partials[0, i]
-    for chunk in range(1, partials.shape[0]):
-        for i in range(first, last):
-            dw[i] += partials[chunk, i]
-    for o in range(task * db.size // tasks, (task + 1) * db.size // tasks):
-        db[o] = partials[0, dw.size + o]
+    for sums, total in ((partials[:, : dw.size], dw), (partials[:, dw.size :], db)):
+        first, last = task * total.size // tasks, (task + 1) * total.size // tasks
+        mine = total[first:last]
+        mine[:] = sums[0, first:last]
         for chunk in range(1, partials.shape[0]):
-            db[o] += partials[chunk, dw.size + o]
+            part = sums[chunk, first:last]
+            for i in range(mine.size):
+                mine[i] += part[i]
 
 
 @jit.driver

@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["lanes", "product", "registers", "vector_bytes"]
+__all__ = ["lanes", "product", "registers", "transpose_square", "vector_bytes"]
 
 
 @functools.cache
@@ -52,8 +52,11 @@ def lanes(dtype) -> int:
 
 
 @functools.cache
-def product(mr, nv, masked):
+def product(mr, nv, masked, lanewise=False):
     """Make the micro-kernel with `mr` rows and `nv` vectors of accumulators.
+
+    With `lanewise` each lane has its own `a`, a vector a[... + j L .. + L] instead of one broadcast number: the
+    product of a depthwise convolution, whose channels do not mix.
 
     The tables `a_rows` and `c_rows` hold one offset per row and are read from their entry `row` on. Rows may repeat
     (a tile that hangs over the end repeats its last row): each copy computes and stores the same numbers. Only the
@@ -67,12 +70,12 @@ def product(mr, nv, masked):
                      c, c0, c_rows, width, floor):
         signature = types.void(row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
                                c, c0, c_rows, width, floor)
-        return signature, functools.partial(_emit, mr, nv, masked)
+        return signature, functools.partial(_emit, mr, nv, masked, lanewise)
 
     return micro_kernel
 
 
-def _emit(mr, nv, masked, context, builder, signature, args):
+def _emit(mr, nv, masked, lanewise, context, builder, signature, args):
     """Emit the whole product: set the accumulators, three loops, epilogue."""
     (row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
      c, c0, c_rows, width, floor) = (_pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
@@ -94,11 +97,15 @@ def _emit(mr, nv, masked, context, builder, signature, args):
         with cgutils.for_range(builder, n2) as loop2:
             at_a = builder.add(ka, builder.mul(loop2.index, sa2))
             at_b = builder.add(kb, builder.mul(loop2.index, sb2))
-            right = [_load(builder, vector, b, at_b, j, alive if masked else None) for j in range(nv)]
+            known = alive if masked else None
+            right = [_load(builder, vector, b, at_b, j, known) for j in range(nv)]
             for m in range(mr):
-                left = _broadcast(builder, vector, builder.load(builder.gep(a_rows[m], [at_a])))
+                if lanewise:
+                    left = [_load(builder, vector, a_rows[m], at_a, j, known) for j in range(nv)]
+                else:
+                    left = [_broadcast(builder, vector, builder.load(builder.gep(a_rows[m], [at_a])))] * nv
                 for j in range(nv):
-                    builder.store(_fmuladd(builder, left, right[j], builder.load(acc[m][j])), acc[m][j])
+                    builder.store(_fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
 
     lowest = _broadcast(builder, vector, floor)
     for m in range(mr):
@@ -108,6 +115,39 @@ def _emit(mr, nv, masked, context, builder, signature, args):
             value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
             _store(builder, value, c, builder.add(c0, c_rows[m]), j, alive)
     return context.get_dummy_value()
+
+
+@intrinsic
+def transpose_square(typingctx, source, start, stride, target, at, step):
+    """Transpose L x L elements: target[at + j step + i] = source[start + i stride + j], in registers."""
+
+    def emit(context, builder, signature, args):
+        source, start, stride, target, at, step = (
+            _pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+        element = source.type.pointee
+        size = vector_bytes() // context.get_abi_sizeof(element)
+        vector = ir.VectorType(element, size)
+        rows = [_load(builder, vector, source, builder.add(start, builder.mul(stride, _int(i))), 0, None)
+                for i in range(size)]
+        distance = 1
+        while distance < size:  # exchange the off-diagonal blocks of 1, 2, 4, ... elements
+            for i in (i for i in range(size) if not i & distance):
+                upper, lower = rows[i], rows[i + distance]
+                rows[i] = _shuffle(builder, upper, lower, [
+                    size + l - distance if l & distance else l for l in range(size)])
+                rows[i + distance] = _shuffle(builder, upper, lower, [
+                    size + l if l & distance else l + distance for l in range(size)])
+            distance *= 2
+        for j in range(size):
+            where = _vector_at(builder, vector, target, builder.add(at, builder.mul(step, _int(j))), 0)
+            builder.store(rows[j], where, align=_bytes(vector))
+        return context.get_dummy_value()
+
+    return types.void(source, start, stride, target, at, step), emit
+
+
+def _shuffle(builder, x, y, lanes_):
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes_)), lanes_))
 
 
 def _int(value):

@@ -4,7 +4,7 @@ import numpy as np
 
 from nbprop import jit, layout
 from nbprop.ops import correlate, dense, outer
-from nbprop.ops.conv import depthwise, pack, plan
+from nbprop.ops.conv import pack, plan
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -29,13 +29,10 @@ def workspace(g, dtype):
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
     x, y, w = layout.nhwc(x).reshape(-1), layout.nhwc(y).reshape(-1), layout.khwio(w).reshape(-1)
-    if depthwise.serves(g):
-        depthwise.forward(x, w, b, y, g, relu)
-        return
     scratch, flat = work
     p = plan.forward(g)
     width = correlate.panel_width(p.OG, x.dtype)
-    in_place = p.G == 1 and p.OG % width == 0 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS)
+    in_place = p.G == 1 and p.OG % width == 0 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS) or p.LANEWISE
     ldw = p.OG
     if not in_place:
         pack.pack(w, flat, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
@@ -46,15 +43,15 @@ def forward(x, w, b, y, g, relu, work):
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
     dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
-    if depthwise.serves(g):
-        depthwise.backward_input(dy, w, dx, g)
-        return
     scratch, flat = work
     zeros = _zeros(g.C, dy.dtype)
     for p, taps in plan.phases(g):
         width = correlate.panel_width(p.OG, dy.dtype)
-        pack.pack_transposed(w, flat, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
-        correlate.correlate(dy, flat, width, zeros, dx, p, scratch, _floor(dy.dtype, False))
+        if p.LANEWISE:
+            pack.pack_reversed(w, flat, p.C, g.KW, taps)
+        else:
+            pack.pack_transposed(w, flat, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
+        correlate.correlate(dy, flat, p.C if p.LANEWISE else width, zeros, dx, p, scratch, _floor(dy.dtype, False))
 
 
 def backward_weight(dy, x, dw, db, g, work):
@@ -62,9 +59,6 @@ def backward_weight(dy, x, dw, db, g, work):
     dy, x, dw = layout.nhwc(dy).reshape(-1), layout.nhwc(x).reshape(-1), layout.khwio(dw).reshape(-1)
     scratch, flat = work
     p = plan.forward(g)
-    if depthwise.serves(g):
-        depthwise.backward_weight(dy, x, dw, db, g, flat)
-        return
     chunks, sums = outer.partials_shape(p, x.dtype)
     outer.outer(x, dy, dw, db, p, scratch, flat[: chunks * sums].reshape(chunks, sums))
 

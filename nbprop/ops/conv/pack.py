@@ -12,8 +12,9 @@ section 3.1.3).
 from numba import prange
 
 from nbprop import jit
+from nbprop.ops import simd
 
-__all__ = ["pack", "pack_transposed"]
+__all__ = ["pack", "pack_reversed", "pack_transposed"]
 
 
 @jit.kernel
@@ -24,10 +25,11 @@ def _pack_rows(w, packed, G, OG, K, P, first, last):
         slab, k = row // K, row % K
         g, panel = slab // panels, slab % panels
         source, width = k * G * OG + g * OG + panel * P, min(P, OG - panel * P)
+        into, out_of = packed[row * P : (row + 1) * P], w[source : source + width]
         for j in range(width):
-            packed[row * P + j] = w[source + j]
+            into[j] = out_of[j]
         for j in range(width, P):
-            packed[row * P + j] = 0
+            into[j] = 0
 
 
 @jit.driver
@@ -46,7 +48,7 @@ def pack(w, packed, G, OG, K, P, tasks):
 
 
 @jit.kernel
-def _transpose_taps(w, packed, G, CG, OG, KW, P, phase, first, last):
+def _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, first, last):
     """Transpose items first .. last - 1, each one (group, panel of c, tap)."""
     KH0, KHS, TH, KW0, KWS, TW = phase
     panels = (CG + P - 1) // P
@@ -59,19 +61,30 @@ def _transpose_taps(w, packed, G, CG, OG, KW, P, phase, first, last):
         width = min(P, CG - panel * P)
         source = ((kh * KW + kw) * CG + panel * P) * O + g * OG
         target = item * OG * P
-        # Squares of 16 by 16: one cache line of each of 16 rows is read, and one of each of 16 written.
-        for o0 in range(0, OG, 16):
-            high = min(16, OG - o0)
-            for j0 in range(0, P, 16):
-                for o in range(o0, o0 + high):
-                    for j in range(j0, min(j0 + 16, P)):
+        for o0 in range(0, OG, L):
+            for j0 in range(0, P, L):
+                if o0 + L <= OG and j0 + L <= width:
+                    simd.transpose_square(w, source + j0 * O + o0, O, packed, target + o0 * P + j0, P)
+                    continue
+                for o in range(o0, min(o0 + L, OG)):
+                    for j in range(j0, j0 + L):
                         packed[target + o * P + j] = w[source + j * O + o] if j < width else 0
 
 
+@jit.kernel
+def _reverse_taps(w, packed, C, KW, phase):
+    """Copy the taps of a depthwise kernel, one row of channels each, last first."""
+    KH0, KHS, TH, KW0, KWS, TW = phase
+    for tap in range(TH * TW):
+        kh = KH0 + KHS * (TH - 1 - tap // TW)
+        kw = KW0 + KWS * (TW - 1 - tap % TW)
+        packed[tap * C : (tap + 1) * C] = w[(kh * KW + kw) * C : (kh * KW + kw + 1) * C]
+
+
 @jit.driver
-def _transpose_tasks(w, packed, G, CG, OG, KW, P, phase, items, tasks):
+def _transpose_tasks(w, packed, G, CG, OG, KW, P, L, phase, items, tasks):
     for task in prange(tasks):
-        _transpose_taps(w, packed, G, CG, OG, KW, P, phase, task * items // tasks, (task + 1) * items // tasks)
+        _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, task * items // tasks, (task + 1) * items // tasks)
 
 
 def pack_transposed(w, packed, G, CG, OG, KW, P, phase, tasks):
@@ -80,7 +93,13 @@ def pack_transposed(w, packed, G, CG, OG, KW, P, phase, tasks):
     `phase` is (KH0, KHS, TH, KW0, KWS, TW): its taps are kh = KH0 + KHS t for t < TH, last first, and kw alike.
     """
     items = G * -(-CG // P) * phase[2] * phase[5]
+    L = simd.lanes(w.dtype)
     if tasks == 1:
-        _transpose_taps(w, packed, G, CG, OG, KW, P, phase, 0, items)
+        _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, 0, items)
     else:
-        _transpose_tasks(w, packed, G, CG, OG, KW, P, phase, items, tasks)
+        _transpose_tasks(w, packed, G, CG, OG, KW, P, L, phase, items, tasks)
+
+
+def pack_reversed(w, packed, C, KW, phase):
+    """Pack depthwise weights (flat, memory KH, KW, 1, C) for the input gradient of one stride phase."""
+    _reverse_taps(w, packed, C, KW, phase)

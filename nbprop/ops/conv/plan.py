@@ -12,20 +12,28 @@ __all__ = ["Phase", "forward", "phases"]
 @functools.lru_cache(maxsize=512)
 def forward(g):
     """Return the correlation that y is of x with w; the weight gradient runs over the same numbers."""
+    if _is_product(g):
+        return _product(g)
     return Correlation(
-        N=g.N, H=g.H, W=g.W, C=g.C, G=g.G, CG=g.C // g.G, OG=g.O // g.G, KH=g.KH, KW=g.KW, SH=g.SH, SW=g.SW,
-        DH=g.DH, DW=g.DW, TOP=g.PH, LEFT=g.PW, OH=g.OH, OW=g.OW,
-        Y0=0, YN=g.OH * g.OW * g.O, YH=g.OW * g.O, YW=g.O) if not _is_product(g) else _product(g)
+        N=g.N, H=g.H, W=g.W, C=g.C, **_channels(g, g.C, g.O), KH=g.KH, KW=g.KW, SH=g.SH, SW=g.SW, DH=g.DH, DW=g.DW,
+        TOP=g.PH, LEFT=g.PW, OH=g.OH, OW=g.OW, Y0=0, YN=g.OH * g.OW * g.O, YH=g.OW * g.O, YW=g.O)
+
+
+def _channels(g, inputs, outputs):
+    """Groups and channels; a depthwise convolution with one kernel per channel is one group of lanes."""
+    if g.G == g.C == g.O and g.C > 1:
+        return {"G": 1, "CG": g.C, "OG": g.C, "LANEWISE": 1}
+    return {"G": g.G, "CG": inputs // g.G, "OG": outputs // g.G}
 
 
 def _is_product(g):
-    return (g.KH, g.KW, g.SH, g.SW, g.PH, g.PW) == (1, 1, 1, 1, 0, 0)
+    return (g.KH, g.KW, g.SH, g.SW, g.PH, g.PW, g.G) == (1, 1, 1, 1, 0, 0, 1)
 
 
 def _product(g):
     """A 1x1 convolution is a matrix product over all pixels of the batch: one column of them."""
     rows = g.N * g.H * g.W
-    return Correlation(N=1, H=rows, W=1, C=g.C, G=g.G, CG=g.C // g.G, OG=g.O // g.G, KH=1, KW=1, SH=1, SW=1,
+    return Correlation(N=1, H=rows, W=1, C=g.C, G=1, CG=g.C, OG=g.O, KH=1, KW=1, SH=1, SW=1,
                        DH=1, DW=1, TOP=0, LEFT=0, OH=rows, OW=1, Y0=0, YN=rows * g.O, YH=g.O, YW=g.O)
 
 
@@ -48,11 +56,10 @@ def phases(g):
     which is a correlation of stride 1 with dilation D / gcd(S, D) over the taps in reverse. A phase without taps
     leaves zeros, and so do rows past the last window (the remainder that seed 003 forgets).
     """
-    O, CG = g.O, g.C // g.G
     found = []
     for rh, TH, KH0, KHS, DH, TOP, rows in _axis_phases(g.H, g.KH, g.SH, g.PH, g.DH):
         for rw, TW, KW0, KWS, DW, LEFT, columns in _axis_phases(g.W, g.KW, g.SW, g.PW, g.DW):
-            p = Correlation(N=g.N, H=g.OH, W=g.OW, C=O, G=g.G, CG=O // g.G, OG=CG, KH=TH if TW else 0,
+            p = Correlation(N=g.N, H=g.OH, W=g.OW, C=g.O, **_channels(g, g.O, g.C), KH=TH if TW else 0,
                             KW=TW if TH else 0, SH=1, SW=1, DH=DH, DW=DW, TOP=TOP, LEFT=LEFT, OH=rows, OW=columns,
                             Y0=(rh * g.W + rw) * g.C, YN=g.H * g.W * g.C, YH=g.SH * g.W * g.C, YW=g.SW * g.C)
             found.append(Phase(p, (KH0, KHS, p.KH, KW0, KWS, p.KW)))
