@@ -21,6 +21,8 @@ import numba
 from numba import njit
 from numba.core import config
 from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
 __all__ = ["cache_folder", "driver", "kernel", "reference", "scalar", "threads"]
@@ -54,15 +56,8 @@ def driver(function):
 
 
 def scalar(function):
-    """Compile a scalar formula for use inside kernels.
-
-    A kernel that closes over a function is cached under a hash of that function's pickle, which holds a
-    random identity; ours is derived from the source instead, so that the next process finds the entry.
-    """
-    compiled = njit(fastmath=_FLAGS, error_model="numpy")(function)
-    name = f"{function.__module__}.{function.__qualname__}:{_SOURCES}"
-    compiled._set_uuid(hashlib.sha256(name.encode()).hexdigest())
-    return compiled
+    """Compile a scalar formula for use inside kernels."""
+    return njit(fastmath=_FLAGS, error_model="numpy")(function)
 
 
 def cache_folder() -> pathlib.Path:
@@ -71,9 +66,23 @@ def cache_folder() -> pathlib.Path:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, except that an entry which cannot be read is dropped and compiled again."""
+    """Numba's cache, except that an entry which cannot be read is dropped and compiled again.
+
+    A kernel made in a factory is found again by the names of the functions it closes over (Numba would pickle
+    them, sets of flags in random order and all). One made from a function of another package, whose edits our
+    hash of sources does not see, is not cached.
+    """
+
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cells = _cells(py_func)
+
+    def _index_key(self, sig, codegen):
+        return sig, codegen.magic_tuple(), self._cells
 
     def load_overload(self, sig, target_context):
+        if self._cells is None:
+            return None
         try:
             return super().load_overload(sig, target_context)
         except Exception as e:  # a cut pickle raises almost anything
@@ -82,10 +91,28 @@ class _Cache(FunctionCache):
             return None
 
     def save_overload(self, sig, data):
+        if self._cells is None:
+            return
         try:
             super().save_overload(sig, data)
         except OSError as e:  # a full disk costs speed, not the run
             warnings.warn(f"nbprop: {self._name} was compiled but not cached: {e}", stacklevel=2)
+
+
+def _cells(function):
+    """Identify what a function closes over, alike in every process; None if not all of it is ours."""
+    found = []
+    for cell in function.__closure__ or ():
+        value = cell.cell_contents
+        if isinstance(value, Dispatcher):
+            inner = value.py_func
+            within = _cells(inner)
+            if within is None or not inner.__module__.startswith(f"{__package__}."):
+                return None
+            found.append((inner.__module__, inner.__qualname__, inner.__code__.co_code, within))
+        else:
+            found.append(hashlib.sha256(dumps(value)).hexdigest())
+    return tuple(found)
 
 
 def _cached(dispatcher):
