@@ -21,7 +21,7 @@ RANK = {
     "backend": 1,
     "ops": 2,
     "nn": 3, "optim": 3, "schedule": 3, "gradcheck": 3, "graph": 3, "data": 3,
-    "models": 4, "saving": 4,
+    "models": 4, "saving": 4, "summary": 4,
     "trainer": 5,
     "__init__": 6,
     "bench": 7,

@@ -7,6 +7,7 @@ from nbprop import layout, models, nn, optim
 from nbprop.bench import peer, torch_nets
 from nbprop.bench.contest import Contest, relative_error
 from nbprop.nn.module import Parameter, flatten
+from nbprop.summary import summary
 from nbprop.trainer import Trainer
 
 __all__ = ["contests", "missing"]
@@ -90,10 +91,5 @@ def _in_float64(torch, name, start, x, target):
 
 def _flops(model, x):
     """Multiplications and additions of a step's products: three passes, without the first layer's dx."""
-    forward = []
-    for layer in model:
-        y = layer.forward(x)
-        if hasattr(layer, "weight"):  # a weight has one product per image and output position
-            forward.append(2 * layer.weight.size * (y.size // y.shape[1]))
-        x = y
+    forward = [row.flops for row in summary(model, x.shape) if row.flops]
     return 3 * sum(forward) - forward[0]
