@@ -1,0 +1,32 @@
+"""Neural networks from hand-derived gradients, in Python alone, compiled by Numba.
+
+    from nbprop import Trainer, data, models, nn, optim
+
+Importing compiles nothing and loads no CUDA package.
+"""
+
+from nbprop import data, nn, optim, schedule
+from nbprop.backend import using
+from nbprop.nn.init import manual_seed
+from nbprop.saving import load, load_weights, save
+from nbprop.summary import summary
+from nbprop.trainer import EarlyStopping, KeepBest, Trainer, TrainingDiverged
+from nbprop.version import __version__
+
+__all__ = [
+    "EarlyStopping",
+    "KeepBest",
+    "Trainer",
+    "TrainingDiverged",
+    "__version__",
+    "data",
+    "load",
+    "load_weights",
+    "manual_seed",
+    "nn",
+    "optim",
+    "save",
+    "schedule",
+    "summary",
+    "using",
+]
