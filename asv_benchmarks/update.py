@@ -23,4 +23,4 @@ class Update:
         sgd_momentum_update(*self.momentum, lr=1e-6, momentum=0.9)
 
     def time_adam(self):
-        adam_update(*self.adam, lr=1e-6, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False, step=10)
+        adam_update(*self.adam, lr=1e-6, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0, decoupled=0, step=9)
