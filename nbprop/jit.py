@@ -56,8 +56,8 @@ def driver(function):
 
 
 def scalar(function):
-    """Compile a scalar formula for use inside kernels."""
-    return njit(fastmath=_FLAGS, error_model="numpy")(function)
+    """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
+    return njit(fastmath=_FLAGS, error_model="numpy", forceinline=True)(function)
 
 
 def cache_folder() -> pathlib.Path:

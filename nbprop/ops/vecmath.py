@@ -5,8 +5,8 @@ reduction; where the domain has parts, each is computed and the right one select
 stop vectorisation. float32 and float64, at most 2 ulp over the whole range (``tests/test_vecmath.py``), with
 denormals, overflow, infinities and NaN as in IEEE libraries.
 
-They serve in any kernel, and in users' ``@njit`` code: ``vecmath.exp(x)``. Called from Python they are the
-functions of ``math``. Each is written once, in a function of the type ``T``, so that its constants have it.
+They serve in any kernel, and in users' ``@njit`` code: ``vecmath.exp(x)``. Called from Python they are
+NumPy's. Each is written once, in a function of the type ``T``, so that its constants have it.
 """
 
 import math
@@ -128,7 +128,7 @@ def _maximum(typing_context, a, b):
 
 def maximum(a, b):
     """Larger of two, NaN if either is NaN. A loop of it vectorises; a loop of ifs does not."""
-    return float(np.maximum(a, b))
+    return np.maximum(a, b)
 
 
 overload(maximum, jit_options=_OPTIONS)(lambda a, b: lambda a, b: _maximum(a, b))
@@ -164,7 +164,7 @@ def _(T):
 
 def exp(x):
     """e^x."""
-    return math.exp(x)
+    return np.exp(x)
 
 
 @_written_for_both_types(exp)
@@ -180,7 +180,7 @@ def _(T):
 
 def expm1(x):
     """e^x - 1, exact to the last digits near 0."""
-    return math.expm1(x)
+    return np.expm1(x)
 
 
 @_written_for_both_types(expm1)
@@ -198,7 +198,7 @@ def _(T):
 
 def tanh(x):
     """Hyperbolic tangent."""
-    return math.tanh(x)
+    return np.tanh(x)
 
 
 @_written_for_both_types(tanh)
@@ -223,7 +223,7 @@ def _(T):
 
 def sigmoid(x):
     """1 / (1 + e^-x)."""
-    e = math.exp(-abs(x))
+    e = np.exp(-abs(x))
     return (e if x < 0 else 1.0) / (1.0 + e)
 
 
@@ -243,7 +243,7 @@ def _(T):
 
 def log(x):
     """Natural logarithm."""
-    return math.log(x)
+    return np.log(x)
 
 
 # s = f / (2 + f), log(1 + f) = 2 atanh(s) = f - f^2/2 + s (f^2/2 + R), R = 2/3 s^2 + 2/5 s^4 + ... (fdlibm)
@@ -276,7 +276,7 @@ def _(T):
 
 def log1p(x):
     """log(1 + x), exact to the last digits near 0."""
-    return math.log1p(x)
+    return np.log1p(x)
 
 
 @_written_for_both_types(log1p)
@@ -294,7 +294,7 @@ def _(T):
 
 def erfc(x):
     """1 - erf(x), that is 2 / sqrt(pi) times the integral of e^(-t^2) from x on; within (2 + x^2) ulp."""
-    return math.erfc(x)
+    return np.float64(math.erfc(x))
 
 
 # erf(x) = x (2 / sqrt(pi)) (1 - x^2 / 3 + x^4 / (2! 5) - ...), for |x| <= 1/2
