@@ -13,13 +13,17 @@ __all__ = [
     "Conv2d",
     "Linear",
     "Pool2d",
+    "avg_pool2d",
     "check_array",
     "check_same_dtype",
     "check_shape",
     "conv2d",
     "linear",
+    "max_pool2d",
     "pair",
     "pool2d",
+    "pool2d_window",
+    "probability",
 ]
 
 
@@ -63,6 +67,17 @@ def integer(name, value, least):
         raise ValueError(f"{name} is {value!r}; expected an integer of at least {least}") from None
     if number < least:
         raise ValueError(f"{name} is {number}; expected an integer of at least {least}")
+    return number
+
+
+def probability(name, value):
+    """Return `value` as a float from 0 to 1, or refuse it by name."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} is {value!r}; expected a probability from 0 to 1")
     return number
 
 
@@ -159,19 +174,75 @@ class Pool2d(NamedTuple):
     OH: int
     OW: int
 
+    @property
+    def x_shape(self):
+        return self.N, self.C, self.H, self.W
+
+    @property
+    def y_shape(self):
+        return self.N, self.C, self.OH, self.OW
+
+    @property
+    def kernel(self):
+        return self.KH, self.KW
+
+    @property
+    def stride(self):
+        return self.SH, self.SW
+
+    @property
+    def padding(self):
+        return self.PH, self.PW
+
+    @property
+    def dilation(self):
+        return self.DH, self.DW
+
 
 def pool2d(x_shape, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     """Geometry of a pooling; with `ceil_mode` a last window may hang over the edge if it starts inside."""
     N, C, H, W = x_shape
+    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = pool2d_window(kernel_size, stride, padding, dilation)
+    OH = _pooled("height", H, KH, SH, PH, DH, ceil_mode)
+    OW = _pooled("width", W, KW, SW, PW, DW, ceil_mode)
+    return Pool2d(N, C, H, W, KH, KW, SH, SW, PH, PW, DH, DW, OH, OW)
+
+
+def pool2d_window(kernel_size, stride=None, padding=0, dilation=1):
+    """The part of a pooling that does not depend on the image: four pairs (rows, columns)."""
     KH, KW = pair("kernel_size", kernel_size, 1)
     SH, SW = (KH, KW) if stride is None else pair("stride", stride, 1)
     PH, PW = pair("padding", padding, 0)
     DH, DW = pair("dilation", dilation, 1)
     if 2 * PH > KH or 2 * PW > KW:
         raise ValueError(f"padding is {(PH, PW)}; expected at most half of kernel_size {(KH, KW)}")
-    OH = _pooled("height", H, KH, SH, PH, DH, ceil_mode)
-    OW = _pooled("width", W, KW, SW, PW, DW, ceil_mode)
-    return Pool2d(N, C, H, W, KH, KW, SH, SW, PH, PW, DH, DW, OH, OW)
+    return (KH, KW), (SH, SW), (PH, PW), (DH, DW)
+
+
+def max_pool2d(x_shape, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Geometry of a max pooling: every window has a winner, and its index in the plane fits 32 bits."""
+    g = pool2d(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
+    _check_winners("height", g.H, g.KH, g.SH, g.PH, g.DH, g.OH)
+    _check_winners("width", g.W, g.KW, g.SW, g.PW, g.DW, g.OW)
+    if g.H * g.W >= 2**31:
+        raise ValueError(f"x has planes of {g.H} x {g.W}; expected fewer than 2**31 elements, as winners are "
+                         "kept in 32 bits")
+    return g
+
+
+def _check_winners(axis, size, k, stride, padding, dilation, windows):
+    """Refuse a dilated window that steps over all of `x`; without dilation, padding is too small for that."""
+    starts = range(-padding, windows * stride - padding, stride) if padding and dilation > 1 else ()
+    for start in starts:
+        if not any(0 <= start + i * dilation < size for i in range(k)):
+            raise ValueError(f"padding is {padding} and dilation {dilation} on {axis} {size}: a window of {k} "
+                             "holds no element of x, so it has no maximum; use less of them")
+
+
+def avg_pool2d(x_shape, kernel_size, stride=None, padding=0, ceil_mode=False, divisor_override=None):
+    """Geometry of an average pooling, and its divisor: 0 where it is the window's own size."""
+    g = pool2d(x_shape, kernel_size, stride, padding, 1, ceil_mode)
+    return g, 0 if divisor_override is None else integer("divisor_override", divisor_override, 1)
 
 
 def _pooled(axis, size, k, stride, padding, dilation, ceil_mode):
@@ -195,6 +266,6 @@ def linear(x_shape, w_shape):
     """Geometry of y = x W^T + b with x (N, K) and w (O, K)."""
     N, K = x_shape
     O, wk = w_shape
-    if K != wk:
+    if wk != K:
         raise ValueError(f"x has {K} features (shape {tuple(x_shape)}); expected {wk}, the in_features of w")
     return Linear(N, K, O)

@@ -1,6 +1,10 @@
 """What the op tests share: odd arrays, central differences, and comparison with torch where it is installed."""
 
 import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 from hypothesis import strategies as st
@@ -63,3 +67,23 @@ def assert_close(ours, expected, relative):
 
 TOLERANCE = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-13}
 dtypes = st.sampled_from([np.float32, np.float64])
+
+
+def assert_same_bits(script):
+    """Run `script`, whose `run()` returns arrays, on 1, 2 and 3 threads of a process of its own."""
+    code = f"""
+import hashlib
+import numba
+import numpy as np
+{script}
+def digest(threads):
+    numba.set_num_threads(threads)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in run())).hexdigest()
+digests = [digest(threads) for threads in (1, 2, 3)]
+assert len(set(digests)) == 1, digests
+print("compared")
+"""
+    root = pathlib.Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "NUMBA_NUM_THREADS": "3"})
+    assert (done.returncode, done.stdout) == (0, "compared\n"), done.stdout + done.stderr

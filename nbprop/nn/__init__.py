@@ -19,9 +19,13 @@ from nbprop.nn.activation import (
     Tanh,
     activation,
 )
+from nbprop.nn.conv import Conv2d
 from nbprop.nn.dropout import Dropout
 from nbprop.nn.flatten import Flatten
+from nbprop.nn.linear import Linear
+from nbprop.nn.module import Module, Parameter
 from nbprop.nn.pooling import AvgPool2d, MaxPool2d
+from nbprop.nn.sequential import Sequential
 
 __all__ = [
     "ELU",
@@ -29,6 +33,7 @@ __all__ = [
     "Abs",
     "Activation",
     "AvgPool2d",
+    "Conv2d",
     "Dropout",
     "Flatten",
     "Hardsigmoid",
@@ -36,10 +41,14 @@ __all__ = [
     "Hardtanh",
     "LeakyReLU",
     "LearnedActivation",
+    "Linear",
     "MaxPool2d",
+    "Module",
     "PReLU",
+    "Parameter",
     "Power",
     "ReLU",
+    "Sequential",
     "SiLU",
     "Sigmoid",
     "Softplus",

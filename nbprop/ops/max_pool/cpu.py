@@ -1,0 +1,189 @@
+"""Max pooling on channels-last memory: the channels of one pixel are the lanes.
+
+Kernels see x and y as (pixels, channels). Four positions of a window are compared at a time; a position
+outside the image is never visited. Forward tasks are rows of windows. Backward has two forms:
+
+    give      windows that do not overlap (stride >= reach) write all their positions, once; tasks are rows of
+              windows
+    scatter   windows that do, or few channels: dx[winner] += dy, window after window in row order; tasks are
+              images, or blocks of channels of them, so that no two write to one place
+"""
+
+import numpy as np
+from numba import prange
+
+from nbprop import jit
+from nbprop.ops import flat
+from nbprop.ops.window import at_last, following, inside
+
+_SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
+_LANES = 16  # channels below which vectors stay too empty to visit every position of a window
+
+
+@jit.scalar
+def _beats(v, best):
+    # A NaN beats every number and nothing beats a NaN. `&` and `|`, as `and` and `or` would branch.
+    return ((v > best) | (v != v)) & (best == best)
+
+
+@jit.kernel
+def _best_of_four(x, y, indices, o, base, i0, i1, i2, i3, more):
+    """Compare positions i0 .. i3 of the plane that starts at `base`; `more`: against what y[o] holds, too."""
+    p0, p1, p2, p3 = base + i0, base + i1, base + i2, base + i3
+    j0, j1, j2, j3 = np.int32(i0), np.int32(i1), np.int32(i2), np.int32(i3)
+    for c in range(x.shape[1]):
+        v = x[p0, c]
+        best = y[o, c] if more else v
+        winner = indices[o, c] if more else j0
+        take = _beats(v, best)
+        best, winner = v if take else best, j0 if take else winner
+        v = x[p1, c]
+        take = _beats(v, best)
+        best, winner = v if take else best, j1 if take else winner
+        v = x[p2, c]
+        take = _beats(v, best)
+        best, winner = v if take else best, j2 if take else winner
+        v = x[p3, c]
+        take = _beats(v, best)
+        best, winner = v if take else best, j3 if take else winner
+        y[o, c] = best
+        indices[o, c] = winner
+
+
+@jit.kernel
+def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begin, end):
+    """Pool rows begin .. end-1 of windows, counted over all images; planes = (H, W, OH, OW)."""
+    (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
+    for row in range(begin, end):
+        n, oh = row // OH, row % OH
+        h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
+        for ow in range(OW):
+            w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
+            h, w = h_first, w_first
+            more = False
+            while True:
+                i0 = h * W + w
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+                i1 = h * W + w
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+                i2 = h * W + w
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+                i3 = h * W + w
+                _best_of_four(x, y, indices, row * OW + ow, n * H * W, i0, i1, i2, i3, more)
+                if at_last(h, w, DH, DW, h_stop, w_stop):
+                    break
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+                more = True
+
+
+@jit.driver
+def _forward_tasks(x, y, indices, planes, kernel, stride, padding, dilation, rows, tasks):
+    for t in prange(tasks):
+        begin, end = rows * t // tasks, rows * (t + 1) // tasks
+        _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begin, end)
+
+
+@jit.kernel
+def _give_to_four(dy, indices, dx, o, base, i0, i1, i2, i3):
+    """Write dy[o] where the winner is, 0 elsewhere; a position may come twice, as it gets the same twice."""
+    p0, p1, p2, p3 = base + i0, base + i1, base + i2, base + i3
+    j0, j1, j2, j3 = np.int32(i0), np.int32(i1), np.int32(i2), np.int32(i3)
+    zero = dx.dtype.type(0)
+    for c in range(dx.shape[1]):
+        d = dy[o, c]
+        winner = indices[o, c]
+        dx[p0, c] = d if winner == j0 else zero
+        dx[p1, c] = d if winner == j1 else zero
+        dx[p2, c] = d if winner == j2 else zero
+        dx[p3, c] = d if winner == j3 else zero
+
+
+@jit.kernel
+def _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin, end):
+    """Backward of rows begin .. end-1 of windows that do not overlap: each row owns a band of dx's rows."""
+    (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
+    gaps = SH > KH or SW > KW or DH > 1 or DW > 1 or OH * SH - PH < H or OW * SW - PW < W
+    for row in range(begin, end):
+        n, oh = row // OH, row % OH
+        if gaps:
+            top = oh * SH - PH if oh else 0
+            bottom = (oh + 1) * SH - PH if oh + 1 < OH else H
+            dx[(n * H + top) * W : (n * H + bottom) * W] = 0
+        h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
+        for ow in range(OW):
+            w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
+            h, w = h_first, w_first
+            while True:
+                i0 = h * W + w
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+                i1 = h * W + w
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+                i2 = h * W + w
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+                i3 = h * W + w
+                _give_to_four(dy, indices, dx, row * OW + ow, n * H * W, i0, i1, i2, i3)
+                if at_last(h, w, DH, DW, h_stop, w_stop):
+                    break
+                h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+
+
+@jit.driver
+def _give_tasks(dy, indices, dx, planes, kernel, stride, padding, dilation, rows, tasks):
+    for t in prange(tasks):
+        begin, end = rows * t // tasks, rows * (t + 1) // tasks
+        _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin, end)
+
+
+@jit.kernel
+def _scatter_blocks(dy, indices, dx, planes, width, begin, end):
+    """Backward of blocks begin .. end-1, each `width` channels of one image, whatever the windows."""
+    H, W, OH, OW = planes
+    C = dx.shape[1]
+    blocks = (C + width - 1) // width
+    for block in range(begin, end):
+        n, first = block // blocks, block % blocks * width
+        last = min(first + width, C)
+        base = n * H * W
+        dx[base : base + H * W, first:last] = 0
+        for o in range(n * OH * OW, (n + 1) * OH * OW):
+            for c in range(first, last):
+                p = np.uintp(base + indices[o, c])  # unsigned: a signed index is tested for being negative
+                dx[p, c] += dy[o, c]
+
+
+@jit.driver
+def _scatter_tasks(dy, indices, dx, planes, width, blocks, tasks):
+    for t in prange(tasks):
+        _scatter_blocks(dy, indices, dx, planes, width, blocks * t // tasks, blocks * (t + 1) // tasks)
+
+
+def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
+    N, OH = y.shape[0], y.shape[2]
+    planes = x.shape[2:] + y.shape[2:]
+    arrays = flat.rows(x), flat.rows(y), flat.rows(indices)
+    if x.size < _SMALL:
+        _forward_rows(*arrays, planes, kernel, stride, padding, dilation, 0, N * OH)
+    else:
+        _forward_tasks(*arrays, planes, kernel, stride, padding, dilation, N * OH, jit.threads())
+
+
+def max_pool2d_backward(dy, indices, dx, kernel, stride, padding, dilation):
+    apart = all(s >= d * (k - 1) + 1 for k, s, d in zip(kernel, stride, dilation))
+    arrays = flat.rows(dy), flat.rows(indices), flat.rows(dx)
+    planes = dx.shape[2:] + dy.shape[2:]
+    threads = 1 if dx.size < _SMALL else jit.threads()
+    N, C = dx.shape[:2]
+    if apart and C >= _LANES:
+        windows = planes, kernel, stride, padding, dilation
+        rows = N * dy.shape[2]
+        if threads == 1:
+            _give_rows(*arrays, *windows, 0, rows)
+        else:
+            _give_tasks(*arrays, *windows, rows, threads)
+        return
+    width = max(C, 1) if threads <= N else _LANES
+    blocks = N * -(-C // width)
+    if threads == 1:
+        _scatter_blocks(*arrays, planes, width, 0, blocks)
+    else:
+        _scatter_tasks(*arrays, planes, width, blocks, threads)
