@@ -23,4 +23,5 @@ class Update:
         sgd_momentum_update(*self.momentum, lr=1e-6, momentum=0.9)
 
     def time_adam(self):
-        adam_update(*self.adam, lr=1e-6, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0, decoupled=0, step=9)
+        lr, beta1, beta2, eps, weight_decay = 1e-6, 0.9, 0.999, 1e-8, 0.0
+        adam_update(*self.adam, lr, beta1, beta2, eps, weight_decay, decoupled=False, step=9)

@@ -27,7 +27,7 @@ def peak_gflops(threads):
     c = np.zeros((threads, mr * width), np.float32)
     a_rows, c_rows = np.arange(mr) * _K, np.arange(mr) * width
     products = _products(mr, nv)
-    (seconds,) = clock.race([lambda: products(a, a_rows, b, c, c_rows, width, np.float32(-np.inf), _CALLS)])
+    seconds = clock.best(lambda: products(a, a_rows, b, c, c_rows, width, np.float32(-np.inf), _CALLS))
     return 2 * threads * _CALLS * mr * width * _K / seconds / 1e9
 
 
@@ -36,8 +36,7 @@ def copy_seconds(nbytes, threads):
     """Return the time of the faster of a serial and a parallel copy that reads and writes `nbytes` in all."""
     source = np.random.default_rng(0).standard_normal(max(nbytes // 8, threads), np.float32)
     target = np.empty_like(source)
-    return min(clock.race([lambda: _copy_part(source, target, 0, len(source)),
-                           lambda: _copy(source, target, threads)], rounds=5, least=0.01))
+    return min(clock.best(lambda: _copy_part(source, target)), clock.best(lambda: _copy(source, target, threads)))
 
 
 @functools.cache
@@ -61,12 +60,13 @@ def _products(mr, nv):
 
 
 @jit.kernel
-def _copy_part(source, target, start, stop):
-    for i in range(start, stop):
+def _copy_part(source, target):
+    for i in range(len(target)):
         target[i] = source[i]
 
 
 @jit.driver
 def _copy(source, target, tasks):
     for task in prange(tasks):
-        _copy_part(source, target, task * len(source) // tasks, (task + 1) * len(source) // tasks)
+        start, stop = task * len(source) // tasks, (task + 1) * len(source) // tasks
+        _copy_part(source[start:stop], target[start:stop])
