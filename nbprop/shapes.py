@@ -235,8 +235,8 @@ def _check_winners(axis, size, k, stride, padding, dilation, windows):
     starts = range(-padding, windows * stride - padding, stride) if padding and dilation > 1 else ()
     for start in starts:
         if not any(0 <= start + i * dilation < size for i in range(k)):
-            raise ValueError(f"padding is {padding} and dilation {dilation} on {axis} {size}: a window of {k} "
-                             "holds no element of x, so it has no maximum; use less of them")
+            raise ValueError(f"padding is {padding} and dilation {dilation} on {axis} {size}: a window of "
+                             f"{k} holds no element of x, so it has no maximum; use less of them")
 
 
 def avg_pool2d(x_shape, kernel_size, stride=None, padding=0, ceil_mode=False, divisor_override=None):

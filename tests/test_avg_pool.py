@@ -65,7 +65,6 @@ def test_the_error_is_divided_by_the_window():
     np.testing.assert_array_equal(dx, np.full((1, 1, 4, 4), 0.25))
 
 
-@pytest.mark.narrow
 @given(poolings(), dtypes)
 @settings(max_examples=80)
 def test_cpu_as_reference(case, dtype):

@@ -15,7 +15,6 @@ def mask(n, p, seed=0, step=0):
     return dropout_forward(np.ones(n, np.float32), p, seed, step) != 0
 
 
-@pytest.mark.narrow
 @given(st.integers(0, 20000), st.floats(0, 1), st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), dtypes)
 @settings(max_examples=60)
 def test_cpu_as_reference(n, p, seed, step, dtype):

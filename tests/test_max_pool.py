@@ -65,7 +65,6 @@ def test_reference_gradient(kwargs):
     assert_close(dx, numeric, 1e-7)
 
 
-@pytest.mark.narrow
 @given(poolings(), dtypes, st.integers(0, 99))
 @settings(max_examples=80)
 def test_cpu_as_reference(case, dtype, seed):
