@@ -186,6 +186,18 @@ class ReLU(Activation):
         else:
             super().__init__(op.RELU_AT_ZERO, grad_at_zero=grad_at_zero)
 
+    @property
+    def adopts(self):
+        """Whether backward reads only the output, so that the layer in front may make it."""
+        return self.pair is op.RELU
+
+    def adopt(self, y):
+        """Take over `y`, which is max(0, x) already, as this layer's output."""
+        p = self.plan(y)
+        p.y = y
+        self._last = (p, y)
+        return y
+
 
 class LeakyReLU(Activation):
     """x where positive, else negative_slope x.

@@ -1,7 +1,8 @@
 """A chain of modules with its parameters in one flat vector."""
 
-import numpy as np
-
+from nbprop.nn.activation import ReLU
+from nbprop.nn.conv import Conv2d
+from nbprop.nn.linear import Linear
 from nbprop.nn.module import Module, as_input, flatten
 
 __all__ = ["Sequential"]
@@ -29,7 +30,10 @@ class Sequential(Module):
         if len(set(inside)) < len(inside):
             raise ValueError("one module stands in two places of the Sequential; make a second one: a module keeps "
                              "the buffers of its last call")
-        self.layers = list(layers)
+        self.layers = tuple(layers)
+        self.pairs = _pairs(self.layers)
+        # Without a wish for dx, backward ends at the first layer that learns.
+        self.first_learned = next((i for i, m in enumerate(layers) if any(True for _ in m.parameters())), len(layers))
         self.data, self.grad = flatten(self.parameters()) if any(True for _ in self.parameters()) else (None, None)
 
     def __len__(self):
@@ -46,14 +50,22 @@ class Sequential(Module):
 
     def forward(self, x):
         x = as_input(x)
-        for layer in self.layers:
-            x = layer.forward(x)
+        for layer, relu in self.pairs:
+            x = layer.forward(x) if relu is None else relu.adopt(layer.forward(x, relu=True))
         return x
 
     def backward(self, dy, input_gradient=True):
-        for i in reversed(range(len(self.layers))):
-            dy = self.layers[i].backward(dy, input_gradient or i > 0)
+        for i in range(len(self.layers) - 1, self.first_learned - 1 if not input_gradient else -1, -1):
+            dy = self.layers[i].backward(dy, input_gradient or i > self.first_learned)
         return dy
 
-    def __call__(self, x):
-        return np.copy(self.forward(x), order="K")
+
+def _pairs(layers):
+    """Join each product with the ReLU behind it: the positive part is then taken while y is in registers."""
+    pairs, i = [], 0
+    while i < len(layers):
+        joined = (type(layers[i]) in (Conv2d, Linear) and i + 1 < len(layers) and type(layers[i + 1]) is ReLU
+                  and layers[i + 1].adopts)
+        pairs.append((layers[i], layers[i + 1] if joined else None))
+        i += 2 if joined else 1
+    return pairs

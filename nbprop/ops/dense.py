@@ -21,10 +21,13 @@ from nbprop.ops import simd
 __all__ = ["Correlation", "block", "blocks", "depth", "offsets", "operations", "pad", "tile", "worth_threads"]
 
 # Bytes of scratch per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core): half of L2 holds the
-# block and a panel together; large weights want more pixels per pass over them.
+# block and a panel together.
 _BLOCK = 192 * 1024
-_BLOCK_LARGE_WEIGHTS = 768 * 1024
+# Weights that do not stay in L2 are read from further away once per block: its pixels must be worth it (14 tiles of
+# 14; 7x7 maps of 512 channels ran 15 % faster with four images per block than with one).
 _LARGE_WEIGHTS = 1024 * 1024
+_LARGE_WEIGHTS_PIXELS = 196
+_LARGE_WEIGHTS_BLOCK = 768 * 1024
 # Pixels below which a block takes in further images, so that few rows of its last tile are repeats.
 _PIXELS = 448
 # Floating-point operations below which a second thread costs more than it brings: entering a parallel region takes
@@ -69,12 +72,12 @@ def tile(channels, dtype):
     """Return (MR, NV): rows and vectors of the accumulator tile for so many output channels.
 
     MR x NV accumulators, NV vectors of b and one broadcast must fit the registers: 32 with AVX-512 or Arm, else 16.
-    Measured on one core (Zen 5, 16 lanes, 262 GFLOP/s peak): 14x2 98 %, 9x3 98 %, 6x4 98 %, 14x1 74 % (there each
-    multiply-add needs a load of its own). 12x2 and 7x4 spill.
+    Measured on one core (Zen 5, 16 lanes, 270 GFLOP/s peak): 14x2, 9x3 and 6x4 98 %; with one vector each
+    multiply-add needs a load of its own: 20x1 86 %, 14x1 72 %. 12x2 and 7x4 spill.
     """
     vectors = -(-channels // simd.lanes(np.dtype(dtype)))
     if simd.registers() == 32:
-        rows = {1: 14, 2: 14, 3: 9, 4: 6}
+        rows = {1: 20, 2: 14, 3: 9, 4: 6}
     else:
         rows = {1: 12, 2: 6, 3: 4}
     waste = {nv: -(-vectors // nv) * nv for nv in rows}
@@ -90,7 +93,10 @@ def block(p, dtype):
     inside = p.TOP <= 0 and p.LEFT <= 0 and rows_read - p.TOP <= p.H and columns_read - p.LEFT <= p.W
     direct = inside and p.G == 1 and p.TOP == 0 and p.LEFT == 0
     columns = p.W if direct else max(columns_read, 0)
-    limit = _BLOCK_LARGE_WEIGHTS if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS else _BLOCK
+    limit = _BLOCK
+    if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
+        images = -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1))
+        limit = max(limit, min(images * rows_read * columns * p.CG * itemsize, _LARGE_WEIGHTS_BLOCK))
     rows_fit = limit // max(columns * p.CG * itemsize, 1)
     per_image = -(-p.OH // max((rows_fit - reach_h) // p.SH + 1, 1)) if p.OH else 1
     rb = -(-p.OH // per_image) if p.OH else 1

@@ -27,6 +27,7 @@ def plan(p, dtype):
     """Return (p with its blocks, MR, NV, a_rows, c_rows, chunks, zeros) for a weight gradient; cached per geometry."""
     p = dense.block(p, dtype)
     mr, nv = dense.tile(p.OG, dtype)
+    mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
     kh, kw, c = (i.ravel() for i in np.indices((p.KH, p.KW, dense.depth(p))))
     last = -(-kh.size // mr) * mr - kh.size
     a_rows = np.pad((kh * p.DH * p.WP + kw * p.DW) * p.CS + c, (0, last), mode="edge")
@@ -34,6 +35,12 @@ def plan(p, dtype):
     weights = kh.size * p.G * p.OG * np.dtype(dtype).itemsize
     chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p)))
     return p, mr, nv, a_rows, c_rows, chunks, np.zeros(nv * simd.lanes(np.dtype(dtype)), dtype)
+
+
+def _fitting(mr, rows):
+    """Return the tile's rows: `mr`, unless so few taps would leave more than 7 % of the last tile's work idle."""
+    tiles = -(-rows // mr)
+    return mr if tiles * mr <= 1.07 * rows else -(-rows // tiles)
 
 
 def partials_shape(p, dtype):
