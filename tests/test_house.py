@@ -177,7 +177,7 @@ def missing_sections(module, value):
     initialiser = value.__init__ if inspect.isclass(value) else value
     takes = inspect.isfunction(initialiser) and set(inspect.signature(initialiser).parameters) - {"self"}
     wanted = []
-    if module in {f"nbprop.ops.{op}" for op in OPS} and inspect.isfunction(value) and takes:
+    if module in {f"nbprop.ops.{op}" for op in OPS} and re.search("_(forward|backward|update)", value.__name__):
         wanted = ["Parameters", "Returns", "Raises", "Source"]
     elif takes and is_for_users(value) and not issubclass(value, (tuple, Exception)):
         wanted = ["Parameters"]

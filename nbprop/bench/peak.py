@@ -36,7 +36,8 @@ def copy_seconds(nbytes, threads):
     """Return the time of the faster of a serial and a parallel copy that reads and writes `nbytes` in all."""
     source = np.random.default_rng(0).standard_normal(max(nbytes // 8, threads), np.float32)
     target = np.empty_like(source)
-    return min(clock.best(lambda: _copy_part(source, target)), clock.best(lambda: _copy(source, target, threads)))
+    copies = (lambda: _copy_part(source, target), lambda: _copy(source, target, threads))
+    return min(map(clock.best, copies))
 
 
 @functools.cache
