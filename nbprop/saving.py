@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 
 from nbprop import nn
-from nbprop.nn.module import Module, Parameter
+from nbprop.nn.module import Module
 
 __all__ = ["build", "describe", "load", "load_weights", "save", "write"]
 
@@ -75,29 +75,20 @@ def load_weights(path):
 
 
 def describe(module):
-    """Return {"layer": name, "arguments": {...}} in plain values: each argument is the attribute of its name.
+    """Return {"layer": its class's name, "arguments": {...}}: what a module was made with, in plain values.
 
     Raises
     ------
     ValueError
-        If a class is not one of nbprop.nn, or an argument is not kept or not plain.
+        If a class is not one of nbprop.nn, or an argument is not plain.
     """
     kind = type(module)
     if getattr(nn, kind.__name__, None) is not kind:
         raise ValueError(f"{kind.__name__} is not a layer of nbprop.nn")
-    arguments = {}
-    for name, parameter in inspect.signature(kind).parameters.items():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            arguments[name] = [describe(layer) for layer in module]
-            continue
-        if name == "inplace":  # torch's argument, which layers accept as False alone
-            continue
-        if not hasattr(module, name):
-            raise ValueError(f"{kind.__name__} does not keep its argument {name}")
-        value = _plain(getattr(module, name), parameter.default, f"{kind.__name__}'s {name}")
-        if value != _plain(parameter.default, None, name):
-            arguments[name] = value
-    return {"layer": kind.__name__, "arguments": arguments}
+    positional, named = module.made_with
+    arguments = inspect.signature(kind).bind(*positional, **named).arguments
+    plain = {name: _plain(value, f"{kind.__name__}'s {name}") for name, value in arguments.items()}
+    return {"layer": kind.__name__, "arguments": plain}
 
 
 def build(description):
@@ -106,13 +97,11 @@ def build(description):
     if not (isinstance(kind, type) and issubclass(kind, Module)):
         raise ValueError(f"layer is {description['layer']!r}; expected the name of a layer of nbprop.nn: a "
                          "newer version may have it")
-    several, named = [], {}
-    for name, value in description["arguments"].items():
-        if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
-            several = [build(v) for v in value]
-        else:
-            named[name] = build(value) if isinstance(value, dict) else value
-    return kind(*several, **named)
+    named = dict(description["arguments"])
+    parameters = inspect.signature(kind).parameters.values()
+    several = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+    positional = [build(layer) for layer in named.pop(several, [])]
+    return kind(*positional, **{k: build(v) if isinstance(v, dict) else v for k, v in named.items()})
 
 
 def write(path, data):
@@ -126,22 +115,18 @@ def write(path, data):
         beside.unlink(missing_ok=True)
 
 
-def _plain(value, default, name):
+def _plain(value, name):
     """Turn an argument into what JSON holds."""
     if isinstance(value, Module):
         return describe(value)
-    if isinstance(value, Parameter) or (value is None and isinstance(default, bool)):
-        return value is not None  # bias=True is kept as the bias itself
     if isinstance(value, (tuple, list)):
-        return [_plain(v, None, name) for v in value]
+        return [_plain(v, name) for v in value]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if value is inspect.Parameter.empty:
-        return "(none)"
     raise ValueError(f"{name} is a {type(value).__name__}, which is not a plain value")
 
 

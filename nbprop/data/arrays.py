@@ -72,11 +72,11 @@ def _load(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; expected an .npz or .npy file there")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                return {name: loaded[name] for name in loaded.files}
             return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise ValueError(f"{path} ({path.stat().st_size:,} bytes) cannot be read as NumPy arrays ({reason}): "

@@ -10,7 +10,7 @@ import numpy as np
 from nbprop import layout
 from nbprop.data.dataset import Dataset, Scaling
 
-__all__ = ["CLASSES", "cifar10", "find"]
+__all__ = ["CLASSES", "cifar10", "find_cifar10"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
@@ -26,11 +26,11 @@ def cifar10(folder):
     FileNotFoundError, ValueError
         If one is missing or damaged.
     """
-    place = find(pathlib.Path(folder)) or pathlib.Path(folder)
+    place = find_cifar10(pathlib.Path(folder)) or pathlib.Path(folder)
     return _read([place / name for name in _TRAIN]), _read([place / "test_batch.bin"])
 
 
-def find(folder):
+def find_cifar10(folder):
     """Return the folder that holds the files, or None."""
     for place in (folder, folder / "cifar-10-batches-bin"):
         if any((place / name).is_file() for name in (*_TRAIN, "test_batch.bin")):

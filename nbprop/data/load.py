@@ -2,11 +2,11 @@
 
 import pathlib
 
-from nbprop.data import cifar10 as cifar10_files
-from nbprop.data import mnist as mnist_files
 from nbprop.data.arrays import named_parts, read_images
+from nbprop.data.cifar10 import cifar10, find_cifar10
 from nbprop.data.digits import digits
 from nbprop.data.idx import read_idx
+from nbprop.data.mnist import find_mnist, mnist
 
 __all__ = ["load", "load_images"]
 
@@ -29,15 +29,15 @@ def load(name, folder=None):
                              "downloaded)")
         if not pathlib.Path(folder).is_dir():
             raise FileNotFoundError(f"{folder} is not a folder; expected the one with the files of {name}")
-        return mnist_files.mnist(folder) if name == "mnist" else cifar10_files.cifar10(folder)
+        return mnist(folder) if name == "mnist" else cifar10(folder)
     path = pathlib.Path(name)
     if not path.exists():
         raise FileNotFoundError(f"{name} is neither digits, mnist or cifar10 nor an existing file or folder")
     if path.is_dir():
-        if mnist_files.find(path, "train", "images-idx3"):
-            return mnist_files.mnist(path)
-        if cifar10_files.find(path):
-            return cifar10_files.cifar10(path)
+        if find_mnist(path, "train", "images-idx3"):
+            return mnist(path)
+        if find_cifar10(path):
+            return cifar10(path)
         if not any(path.glob("*.npy")):
             raise FileNotFoundError(f"{path} has none of MNIST's, CIFAR-10's or .npy files; expected a "
                                     "dataset in it")

@@ -5,7 +5,7 @@ import pathlib
 from nbprop.data.dataset import Dataset, Scaling
 from nbprop.data.idx import read_idx
 
-__all__ = ["find", "mnist"]
+__all__ = ["find_mnist", "mnist"]
 
 _SCALING = Scaling(1 / 255, (0.1307,), (0.3081,))  # of MNIST's 60,000 training images
 
@@ -21,7 +21,7 @@ def mnist(folder, scaling=_SCALING):
     return tuple(_part(pathlib.Path(folder), part, scaling) for part in ("train", "t10k"))
 
 
-def find(folder, part, kind):
+def find_mnist(folder, part, kind):
     """Return the path of one of the four files (part train or t10k, kind images-idx3 or labels-idx1), or "
       "None."""
     for place in (folder, folder / "MNIST" / "raw"):
@@ -35,7 +35,7 @@ def find(folder, part, kind):
 def _part(folder, part, scaling):
     paths = []
     for kind in ("images-idx3", "labels-idx1"):
-        path = find(folder, part, kind)
+        path = find_mnist(folder, part, kind)
         if path is None:
             raise FileNotFoundError(f"{folder} has no file {part}-{kind}-ubyte or {part}-{kind}-ubyte.gz; "
                                     "expected MNIST's four files: name their folder with --data, or "

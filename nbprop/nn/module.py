@@ -70,6 +70,11 @@ class Module:
     training = True
     state = ()  # names of attributes that belong to the state dict but are not learned
 
+    def __new__(cls, *arguments, **named):
+        module = super().__new__(cls)
+        module.made_with = arguments, named  # a saved model is built again from these
+        return module
+
     def __call__(self, x):
         return np.copy(self.forward(x), order="K")
 

@@ -62,7 +62,7 @@ class Progress:
             self.bar.set_postfix_str(text, refresh=False)
 
     def trained(self, images):
-        """Stop the clock, before validation: `images` were trained on, and kernels were compiled meanwhile."""
+        """Stop the clock, before validation; what compiling took is not counted."""
         seconds = time.perf_counter() - self._begun - (self._compiling.seconds - self._compiled[0])
         self._speed = images / max(seconds, 1e-9)
 
