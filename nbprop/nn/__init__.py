@@ -17,12 +17,12 @@ from nbprop.nn.activation import (
     SiLU,
     Softplus,
     Tanh,
-    activation,
 )
 from nbprop.nn.conv import Conv2d
 from nbprop.nn.dropout import Dropout
 from nbprop.nn.flatten import Flatten
 from nbprop.nn.linear import Linear
+from nbprop.nn.loss import CrossEntropyLoss
 from nbprop.nn.module import Module, Parameter
 from nbprop.nn.pooling import AvgPool2d, MaxPool2d
 from nbprop.nn.sequential import Sequential
@@ -34,6 +34,7 @@ __all__ = [
     "Activation",
     "AvgPool2d",
     "Conv2d",
+    "CrossEntropyLoss",
     "Dropout",
     "Flatten",
     "Hardsigmoid",
@@ -53,5 +54,4 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
-    "activation",
 ]

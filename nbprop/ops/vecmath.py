@@ -121,7 +121,9 @@ def _exponent(typing_context, x):
 @intrinsic
 def _maximum(typing_context, a, b):
     def codegen(context, builder, signature, args):
-        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [args[0].type]), args)
+        number = args[0].type
+        function = ir.FunctionType(number, [number, number])
+        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [number], function), args)
 
     return a(a, a), codegen
 

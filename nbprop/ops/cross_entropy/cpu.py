@@ -1,0 +1,156 @@
+"""Softmax cross entropy: value and gradient in one pass over the logits, row by row.
+
+A row of dlogits first holds exp(z - max z), then, scaled, the gradient: it stays in the first-level cache
+between the two. Each row's loss is stored, and added up by the caller in order.
+"""
+
+from numba import prange
+
+from nbprop import jit
+from nbprop.ops.flat import rows, tasks
+from nbprop.ops.vecmath import exp, log, maximum
+
+
+@jit.kernel
+def check_labels(labels, weight, ignore_index):
+    """Return the first row with a bad label, or -1, and the weights of all others' classes."""
+    bad, total = -1, 0.0
+    for r in range(labels.size):
+        t = labels[r]
+        if t == ignore_index:
+            continue
+        if t < 0 or t >= weight.size:
+            bad = r if bad < 0 else bad
+        else:
+            total += weight[t]
+    return bad, total
+
+
+def check_probabilities(target):
+    return _check_probabilities(rows(target))
+
+
+@jit.kernel
+def _check_probabilities(target):
+    """Return the first row that is no distribution, or -1, and its sum."""
+    for r in range(target.shape[0]):
+        lowest, total = _lowest_and_sum(target[r])
+        if not (lowest >= 0 and abs(total - 1) <= 1e-4):
+            return r, total
+    return -1, 1.0
+
+
+@jit.kernel(reassoc=True)
+def _lowest_and_sum(q):
+    total, lowest = 0.0, -q[0]
+    for c in range(q.size):
+        total += q[c]
+        lowest = maximum(lowest, -q[c])
+    return -lowest, total
+
+
+@jit.kernel(reassoc=True)
+def _exponentials(z, e):
+    """Fill e with exp(z - max z); return max z and the sum of e."""
+    highest = z[0]
+    for c in range(z.size):
+        highest = maximum(highest, z[c])
+    total = z.dtype.type(0)
+    for c in range(z.size):
+        power = exp(z[c] - highest)
+        e[c] = power
+        total += power
+    return highest, total
+
+
+@jit.kernel(reassoc=True)
+def _weighted_sum(weight, z, highest):
+    """Return the sums of weight and of weight (z - highest)."""
+    total, product = z.dtype.type(0), z.dtype.type(0)
+    for c in range(z.size):
+        total += weight[c]
+        product += weight[c] * (z[c] - highest)
+    return total, product
+
+
+@jit.kernel
+def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, scale, losses, dlogits, begin, end):
+    """With q_c = smooth w_c + [c = t] sharp w_t: loss = -sum q_c log p_c, gradient = p_c sum q - q_c."""
+    for r in range(begin, end):
+        z, d, t = logits[r], dlogits[r], labels[r]
+        if t == ignore_index:
+            losses[r] = 0
+            d[:] = 0
+            continue
+        highest, total = _exponentials(z, d)
+        log_total = log(total)
+        q = sharp * weight[t]
+        losses[r] = q * (log_total - (z[t] - highest))
+        if smooth == 0:
+            factor = scale * q / total
+            for c in range(d.size):
+                d[c] *= factor
+        else:
+            weights, product = _weighted_sum(weight, z, highest)
+            losses[r] += smooth * (weights * log_total - product)
+            factor = scale * (q + smooth * weights) / total
+            for c in range(d.size):
+                d[c] = d[c] * factor - scale * smooth * weight[c]
+        d[t] -= scale * q
+
+
+@jit.driver
+def _labels_tasks(logits, labels, weight, ignore_index, sharp, smooth, scale, losses, dlogits, tasks):
+    N = logits.shape[0]
+    for t in prange(tasks):
+        _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, scale, losses, dlogits,
+                     N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
+
+
+def from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, losses, dlogits):
+    T, z, d = logits.dtype.type, rows(logits), rows(dlogits)
+    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(scale)
+    count = tasks(z.size)
+    if count == 1:
+        _labels_rows(z, labels, weight, ignore_index, *numbers, losses, d, 0, len(z))
+    else:
+        _labels_tasks(z, labels, weight, ignore_index, *numbers, losses, d, count)
+
+
+@jit.kernel(reassoc=True)
+def _distribution_row(z, target, weight, sharp, smooth, scale, d):
+    """With q_c = w_c (sharp target_c + smooth): fill the gradient, return the loss."""
+    highest, total = _exponentials(z, d)
+    weights, product = z.dtype.type(0), z.dtype.type(0)
+    for c in range(z.size):
+        q = weight[c] * (sharp * target[c] + smooth)
+        weights += q
+        product += q * (z[c] - highest)
+    factor = scale * weights / total
+    for c in range(z.size):
+        d[c] = d[c] * factor - scale * weight[c] * (sharp * target[c] + smooth)
+    return weights * log(total) - product
+
+
+@jit.kernel
+def _distribution_rows(logits, target, weight, sharp, smooth, scale, losses, dlogits, begin, end):
+    for r in range(begin, end):
+        losses[r] = _distribution_row(logits[r], target[r], weight, sharp, smooth, scale, dlogits[r])
+
+
+@jit.driver
+def _distribution_tasks(logits, target, weight, sharp, smooth, scale, losses, dlogits, tasks):
+    N = logits.shape[0]
+    for t in prange(tasks):
+        _distribution_rows(logits, target, weight, sharp, smooth, scale, losses, dlogits,
+                           N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
+
+
+def from_probabilities(logits, target, weight, label_smoothing, scale, losses, dlogits):
+    T, z, q, d = logits.dtype.type, rows(logits), rows(target), rows(dlogits)
+    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(scale)
+    count = tasks(z.size)
+    if count == 1:
+        _distribution_rows(z, q, weight, *numbers, losses, d, 0, len(z))
+    else:
+        _distribution_tasks(z, q, weight, *numbers, losses, d, count)
