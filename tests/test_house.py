@@ -185,7 +185,7 @@ def missing_sections(module, value):
         wanted = ["Parameters", "Returns", "Raises", "Source"]
     elif takes and is_for_users(value) and not issubclass(value, (tuple, Exception)):
         wanted = ["Parameters"]
-    return [w for w in wanted if not re.search(rf"^\s*{w}\n\s*-{{{len(w)}}}$", text, re.MULTILINE)]
+    return [w for w in wanted if not re.search(rf"^\s*{w}(\n\s*-{{{len(w)}}}$|: )", text, re.MULTILINE)]
 
 
 def test_public_names_exist():
