@@ -26,6 +26,7 @@ from nbprop.nn.loss import CrossEntropyLoss
 from nbprop.nn.module import Module, Parameter
 from nbprop.nn.pooling import AvgPool2d, MaxPool2d
 from nbprop.nn.sequential import Sequential
+from nbprop.nn.softmax import LogSoftmax, Softmax
 
 __all__ = [
     "ELU",
@@ -43,6 +44,7 @@ __all__ = [
     "LeakyReLU",
     "LearnedActivation",
     "Linear",
+    "LogSoftmax",
     "MaxPool2d",
     "Module",
     "PReLU",
@@ -52,6 +54,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "Softmax",
     "Softplus",
     "Tanh",
 ]

@@ -1,8 +1,10 @@
 """What element-wise ops share: arrays as runs of memory, and an even split of a run among threads."""
 
+import math
+
 from nbprop import jit, layout
 
-__all__ = ["bound", "flat", "rows", "tasks"]
+__all__ = ["bound", "flat", "lines", "rows", "tasks"]
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 
@@ -15,6 +17,14 @@ def flat(x):
 def rows(x):
     """View such an array as (rows, C): one row per sample, or per pixel."""
     return (layout.nhwc(x) if x.ndim == 4 else x).reshape(-1, x.shape[1])
+
+
+def lines(x, axis):
+    """View such an array as (before, K, after): the lines along `axis`, K elements each, in memory order."""
+    if x.ndim == 4:
+        x, axis = layout.nhwc(x), (0, 3, 1, 2)[axis]
+    before, K = x.shape[:axis], x.shape[axis]
+    return x.reshape(math.prod(before), K, math.prod(x.shape[axis + 1 :]))
 
 
 def tasks(elements):

@@ -7,8 +7,9 @@ between the two. Each row's loss is stored, and added up by the caller in order.
 from numba import prange
 
 from nbprop import jit
+from nbprop.ops.exponentials import exponentials
 from nbprop.ops.flat import rows, tasks
-from nbprop.ops.vecmath import exp, log, maximum
+from nbprop.ops.vecmath import log, maximum
 
 
 @jit.kernel
@@ -50,20 +51,6 @@ def _lowest_and_sum(q):
 
 
 @jit.kernel(reassoc=True)
-def _exponentials(z, e):
-    """Fill e with exp(z - max z); return max z and the sum of e."""
-    highest = z[0]
-    for c in range(z.size):
-        highest = maximum(highest, z[c])
-    total = z.dtype.type(0)
-    for c in range(z.size):
-        power = exp(z[c] - highest)
-        e[c] = power
-        total += power
-    return highest, total
-
-
-@jit.kernel(reassoc=True)
 def _weighted_sum(weight, z, highest):
     """Return the sums of weight and of weight (z - highest)."""
     total, product = z.dtype.type(0), z.dtype.type(0)
@@ -82,7 +69,7 @@ def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, scale, los
             losses[r] = 0
             d[:] = 0
             continue
-        highest, total = _exponentials(z, d)
+        highest, total = exponentials(z, d)
         log_total = log(total)
         q = sharp * weight[t]
         losses[r] = q * (log_total - (z[t] - highest))
@@ -120,7 +107,7 @@ def from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, lo
 @jit.kernel(reassoc=True)
 def _distribution_row(z, target, weight, sharp, smooth, scale, d):
     """With q_c = w_c (sharp target_c + smooth): fill the gradient, return the loss."""
-    highest, total = _exponentials(z, d)
+    highest, total = exponentials(z, d)
     weights, product = z.dtype.type(0), z.dtype.type(0)
     for c in range(z.size):
         q = weight[c] * (sharp * target[c] + smooth)

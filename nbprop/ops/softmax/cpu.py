@@ -1,0 +1,130 @@
+"""Softmax a line at a time: vectorised along the axis that is contiguous in memory, scalar along another.
+
+A line stays in the first-level cache from its first exponential to its last product.
+"""
+
+from numba import prange
+
+from nbprop import jit
+from nbprop.ops.exponentials import exponentials
+from nbprop.ops.flat import lines, tasks
+from nbprop.ops.vecmath import exp, log
+
+
+@jit.kernel
+def _softmax_row(x, y):
+    _, total = exponentials(x, y)
+    for k in range(y.size):
+        y[k] /= total
+
+
+@jit.kernel
+def _log_softmax_row(x, y):
+    highest, total = exponentials(x, y)
+    log_total = log(total)
+    for k in range(y.size):
+        y[k] = (x[k] - highest) - log_total
+
+
+@jit.kernel(reassoc=True)
+def _dot(a, b):
+    total = a.dtype.type(0)
+    for k in range(a.size):
+        total += a[k] * b[k]
+    return total
+
+
+@jit.kernel(reassoc=True)
+def _sum(a):
+    total = a.dtype.type(0)
+    for k in range(a.size):
+        total += a[k]
+    return total
+
+
+@jit.kernel
+def _softmax_backward_row(y, dy, dx):
+    mean = _dot(y, dy)
+    for k in range(y.size):
+        dx[k] = y[k] * (dy[k] - mean)
+
+
+@jit.kernel
+def _log_softmax_backward_row(y, dy, dx):
+    total = _sum(dy)
+    for k in range(y.size):
+        dx[k] = dy[k] - exp(y[k]) * total
+
+
+@jit.scalar
+def _line(x, r):
+    """Line r of rows (lines, K), or of lines across memory (before, K, after)."""
+    if x.ndim == 2:
+        return x[r]
+    return x[r // x.shape[2], :, r % x.shape[2]]
+
+
+def _forward(row):
+    @jit.kernel
+    def forward(x, y, begin, end):
+        for r in range(begin, end):
+            row(_line(x, r), _line(y, r))
+
+    @jit.driver
+    def forward_tasks(x, y, count, tasks):
+        for t in prange(tasks):
+            forward(x, y, count * t // tasks, count * (t + 1) // tasks)
+
+    return forward, forward_tasks
+
+
+def _backward(row):
+    @jit.kernel
+    def backward(y, dy, dx, begin, end):
+        for r in range(begin, end):
+            row(_line(y, r), _line(dy, r), _line(dx, r))
+
+    @jit.driver
+    def backward_tasks(y, dy, dx, count, tasks):
+        for t in prange(tasks):
+            backward(y, dy, dx, count * t // tasks, count * (t + 1) // tasks)
+
+    return backward, backward_tasks
+
+
+_softmax = _forward(_softmax_row)
+_softmax_backward = _backward(_softmax_backward_row)
+_log_softmax = _forward(_log_softmax_row)
+_log_softmax_backward = _backward(_log_softmax_backward_row)
+
+
+def softmax_forward(x, y, axis):
+    _run(_softmax, axis, x, y)
+
+
+def softmax_backward(y, dy, dx, axis):
+    _run(_softmax_backward, axis, y, dy, dx)
+
+
+def log_softmax_forward(x, y, axis):
+    _run(_log_softmax, axis, x, y)
+
+
+def log_softmax_backward(y, dy, dx, axis):
+    _run(_log_softmax_backward, axis, y, dy, dx)
+
+
+def _run(kernels, axis, *arrays):
+    serial, parallel = kernels
+    size = arrays[0].size
+    if size == 0:
+        return
+    views = [lines(a, axis) for a in arrays]
+    before, K, after = views[0].shape
+    if after == 1:
+        views = [v.reshape(before, K) for v in views]
+    count = tasks(size)
+    if count == 1:
+        serial(*views, 0, before * after)
+    else:
+        parallel(*views, before * after, count)
