@@ -25,7 +25,8 @@ def all_threads():
 def pytest_collection_modifyitems(items):
     """Mark tests by name for `.ci/run`: -m torch with torch installed, -m narrow per vector length."""
     for item in items:
-        if "torch" in item.name:
+        name = item.originalname
+        if "torch" in name or any("torch" in m.kwargs.get("reason", "") for m in item.iter_markers("skipif")):
             item.add_marker(pytest.mark.torch)
-        if "reference" in item.name and "numeric" not in item.name:
+        if "reference" in name and "gradient" not in name:
             item.add_marker(pytest.mark.narrow)
