@@ -1,6 +1,7 @@
 """The dense correlation: convolution's forward pass, its input gradient, and the linear layer's, in one driver."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
@@ -14,49 +15,88 @@ __all__ = ["correlate", "panel_width", "panels_size", "plan"]
 _PANEL = 256 * 1024
 
 
+class Tables(NamedTuple):
+    """Where a block's pixels lie, region by region.
+
+    `a_rows` and `c_rows` are the offsets of pixels in x and y from the block's first; each region is filled up with
+    repeats of its last pixel, for the tile that hangs over its end. A row of `regions` is (first and last entry,
+    kh0, kh1, kw0, kw1); `kinds[b, t]` is the first and last region of band b in a block of NB images (t = 0) or of
+    the images left over at the end of the batch (t = 1).
+    """
+
+    a_rows: np.ndarray
+    c_rows: np.ndarray
+    regions: np.ndarray
+    kinds: np.ndarray
+
+
 @functools.lru_cache(maxsize=512)
 def plan(p, dtype):
-    """Return (p with its blocks, MR, NV, a_rows, c_rows, KHB, RUNB) for a correlation; cached per geometry."""
+    """Return (p with its blocks, MR, NV, tables, KHB, RUNB) for a correlation; cached per geometry."""
     p = dense.block(p, dtype)
-    mr, nv = dense.tile(p.OG, dtype)
-    run = _run(p)
+    mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
     width = nv * simd.lanes(np.dtype(dtype)) * np.dtype(dtype).itemsize
-    taps = p.KW if p.DW > 1 else 1
+    taps, run = (1, p.KW * dense.depth(p)) if _merged(p) else (p.KW, dense.depth(p))
     khb = max(1, _PANEL // max(taps * run * width, 1))
-    runb = run if khb > 1 or taps * run * width <= 2 * _PANEL else max(64, _PANEL // (taps * width))
-    return p, mr, nv, *dense.offsets(p, mr), min(khb, max(p.KH, 1)), max(runb, 1)
+    runb = run if taps * run * width <= 2 * _PANEL else max(64, _PANEL // (taps * width))
+    return p, mr, nv, _tables(p, mr), min(khb, max(p.KH, 1)), max(runb, 1)
 
 
-def _run(p):
-    """Length of the contiguous run in image and weights: without dilation, (kw, c) is one."""
-    return p.CG if p.DW > 1 or (p.DIRECT and p.CS != p.CG) else p.KW * p.CG
+def _merged(p):
+    """Without dilation (kw, c) is one contiguous run of image and weights, if no other group lies between."""
+    return p.DW == 1 and p.G == 1
 
 
-def panel_width(channels, dtype):
+def _tables(p, mr):
+    a_rows, c_rows, found, seen = [], [], [], {}
+    kinds = np.zeros((dense.bands(p), 2, 2), np.int64)
+    for band in range(dense.bands(p)):
+        for half, images in enumerate((p.NB, p.N % p.NB or p.NB)):
+            key = dense.regions(p, band), images
+            if key not in seen:
+                start = len(found)
+                for region in key[0]:
+                    first = sum(map(len, a_rows))
+                    for table, values in zip((a_rows, c_rows), _pixels(p, region, images)):
+                        table.append(np.pad(values, (0, -values.size % mr), mode="edge"))
+                    found.append((first, first + images * region.rows * region.columns, *region[4:]))
+                seen[key] = start, len(found)
+            kinds[band, half] = seen[key]
+    return Tables(np.concatenate(a_rows), np.concatenate(c_rows), np.array(found, np.int64), kinds)
+
+
+def _pixels(p, region, images):
+    """Offsets of a region's pixels in x (at tap 0) and in y."""
+    n, r, q = (i.ravel() for i in np.indices((images, region.rows, region.columns)))
+    r, q = r + region.r, q + region.q
+    return ((n * p.H + r * p.SH) * p.W + q * p.SW) * p.C, n * p.YN + r * p.YH + q * p.YW
+
+
+def panel_width(p, dtype):
     """Return P, the number of output channels in a panel."""
-    return dense.tile(channels, dtype)[1] * simd.lanes(np.dtype(dtype))
+    return dense.tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))
 
 
 def panels_size(p, dtype):
     """Return the elements that packed weights take."""
-    width = panel_width(p.OG, dtype)
+    width = panel_width(p, dtype)
     return p.G * -(-p.OG // width) * p.KH * p.KW * dense.depth(p) * width
 
 
-def correlate(x, w, ldw, bias, y, p, scratch, floor):
+def correlate(x, w, ldw, bias, y, p, floor):
     """Fill y (flat) with max(bias + correlation of x with w, floor).
 
     `w` (flat) holds packed panels (`ldw` = P), or the weights themselves with rows of `ldw` channels where the
-    panels divide them. `scratch` is (tasks, dense.scratch_size).
+    panels divide them.
     """
-    p, mr, nv, a_rows, c_rows, khb, runb = plan(p, x.dtype)
+    p, mr, nv, tables, khb, runb = plan(p, x.dtype)
     width = nv * simd.lanes(x.dtype)
     items = dense.blocks(p) * p.G * -(-p.OG // width)
-    tasks = max(1, min(dense.worth_threads(dense.operations(p)), scratch.shape[0], items))
+    tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
-    arguments = (x, w, ldw, step, bias, y, p, a_rows, c_rows, width, khb, runb, scratch, floor)
+    arguments = (x, w, ldw, step, bias, y, p, *tables, width, khb, runb, floor)
     if tasks == 1:
         serial(*arguments, 0, 1)
     else:
@@ -67,61 +107,62 @@ def correlate(x, w, ldw, bias, y, p, scratch, floor):
 def _kernels(mr, nv, lanewise):
     """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
     sweep = _lanewise_sweep(mr, nv) if lanewise else _sweep(mr, nv)
-    pad = dense.pad
 
     @jit.kernel
-    def correlate_task(x, w, ldw, step, bias, y, p, a_rows, c_rows, P, khb, runb, scratch, floor, task, tasks):
+    def correlate_task(x, w, ldw, step, bias, y, p, a_rows, c_rows, regions, kinds, P, khb, runb, floor, task, tasks):
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands * p.G * panels
-        own = scratch[task]
-        padded = -1
         for item in range(task * items // tasks, (task + 1) * items // tasks):
             slab, panel = item // panels, item % panels
             block, g = slab // p.G, slab % p.G
-            n0, r0 = block // bands * p.NB, block % bands * p.RB
-            images, rows = min(p.NB, p.N - n0), min(p.RB, p.OH - r0)
-            start = a_rows.size // 2 if images < p.NB or rows < p.RB else 0
-            if p.DIRECT:
-                a, a0 = x, (n0 * p.H + r0 * p.SH) * p.W * p.C
-            else:
-                a, a0 = own, 0
-                if padded != slab:
-                    pad(x, own, p, g, n0, images, r0, rows)
-                    padded = slab
+            n0, band = block // bands * p.NB, block % bands
+            first, last = kinds[band, int(n0 + p.NB > p.N)]
+            a0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
             o = g * p.OG + panel * P
-            y0 = p.Y0 + n0 * p.YN + r0 * p.YH + o
-            sweep(a, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows,
-                  start, start + images * rows * p.OW, min(P, p.OG - panel * P), P, p, khb, runb, floor)
+            y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
+            sweep(x, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows, regions[first:last],
+                  min(P, p.OG - panel * P), P, p, khb, runb, floor)
 
     @jit.driver
-    def correlate_tasks(x, w, ldw, step, bias, y, p, a_rows, c_rows, P, khb, runb, scratch, floor, tasks):
+    def correlate_tasks(x, w, ldw, step, bias, y, p, a_rows, c_rows, regions, kinds, P, khb, runb, floor, tasks):
         for task in prange(tasks):
-            correlate_task(x, w, ldw, step, bias, y, p, a_rows, c_rows, P, khb, runb, scratch, floor, task, tasks)
+            correlate_task(x, w, ldw, step, bias, y, p, a_rows, c_rows, regions, kinds, P, khb, runb, floor,
+                           task, tasks)
 
     return correlate_task, correlate_tasks
 
 
 def _sweep(mr, nv):
-    """Make the sweep of one panel over the tiles of a block, one slice of the weights after another."""
+    """Make the sweep of one panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another."""
     micro_kernel = simd.product(mr, nv, False)
 
     @jit.kernel
-    def sweep(a, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, first, last, width, P, p, khb, runb, floor):
-        merged = p.DW == 1
-        taps = 1 if merged else p.KW
-        run = p.KW * p.CG if merged else p.CG
-        for kh in range(0, max(p.KH, 1), khb):
-            for k in range(0, max(run, 1), runb):
-                lowest = floor if kh + khb >= p.KH and k + runb >= run else a.dtype.type(-np.inf)
-                init, i0, si = y, y0, 1
-                if kh == 0 and k == 0:
-                    init, i0, si = bias, o, 0
-                for row in range(first, last, mr):
-                    micro_kernel(row, a, a0 + kh * p.DH * p.WP * p.CS + k, a_rows,
-                                 min(khb, p.KH - kh), taps, min(runb, run - k), p.DH * p.WP * p.CS, p.DW * p.CS, 1,
-                                 w, w0 + (kh * p.KW * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw, ldw,
-                                 init, i0, si, y, y0, c_rows, width, lowest)
+    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor):
+        merged = p.DW == 1 and p.G == 1
+        for slice_h in range(0, max(p.KH, 1), khb):
+            for slice_k in range(0, max(p.KW * p.CG if merged else p.CG, 1), runb):
+                for region in range(regions.shape[0]):
+                    first, last, kh0, kh1, kw0, kw1 = regions[region]
+                    taps = 1 if merged else kw1 - kw0
+                    run = (kw1 - kw0) * p.CG if merged else p.CG
+                    if kh0 >= kh1 or kw0 >= kw1:  # no taps: what is left is the bias
+                        kh0, kh1, kw0, taps, run = 0, 0, 0, 0, 0
+                    kh, k = max(kh0, slice_h), min(slice_k, run)
+                    high, count = min(kh1, slice_h + khb) - kh, min(run, slice_k + runb) - k
+                    begins = kh == kh0 and k == 0 and slice_h <= kh0 and slice_k == 0
+                    if not begins and (high <= 0 or count <= 0):
+                        continue
+                    lowest = floor if kh + high >= kh1 and k + count >= run else x.dtype.type(-np.inf)
+                    init, i0, si = y, y0, 1
+                    if begins:
+                        init, i0, si = bias, o, 0
+                    for row in range(first, last, mr):
+                        micro_kernel(row, x, a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, a_rows,
+                                     high, taps, count, p.DH * p.W * p.C, p.DW * p.C, 1,
+                                     w, w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw,
+                                     p.KW * p.CG * ldw, p.CG * ldw, ldw,
+                                     init, i0, si, y, y0, c_rows, width, lowest)
 
     return sweep
 
@@ -131,13 +172,17 @@ def _lanewise_sweep(mr, nv):
     whole, part = simd.product(mr, nv, False, True), simd.product(mr, nv, True, True)
 
     @jit.kernel
-    def sweep(a, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, first, last, width, P, p, khb, runb, floor):
-        for row in range(first, last, mr):
-            if width == P:
-                whole(row, a, a0 + o, a_rows, 1, p.KH, p.KW, 0, p.DH * p.WP * p.CS, p.DW * p.CS,
-                      w, w0, 0, p.KW * ldw, ldw, bias, o, 0, y, y0, c_rows, width, floor)
-            else:
-                part(row, a, a0 + o, a_rows, 1, p.KH, p.KW, 0, p.DH * p.WP * p.CS, p.DW * p.CS,
-                     w, w0, 0, p.KW * ldw, ldw, bias, o, 0, y, y0, c_rows, width, floor)
+    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor):
+        for region in range(regions.shape[0]):
+            first, last, kh0, kh1, kw0, kw1 = regions[region]
+            a = a0 + o + (kh0 * p.DH * p.W + kw0 * p.DW) * p.C
+            b = w0 + (kh0 * p.KW + kw0) * ldw
+            for row in range(first, last, mr):
+                if width == P:
+                    whole(row, x, a, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
+                          w, b, 0, p.KW * ldw, ldw, bias, o, 0, y, y0, c_rows, width, floor)
+                else:
+                    part(row, x, a, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
+                         w, b, 0, p.KW * ldw, ldw, bias, o, 0, y, y0, c_rows, width, floor)
 
     return sweep

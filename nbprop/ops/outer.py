@@ -8,12 +8,15 @@ the result has the same bits for any number of threads.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
 from nbprop import jit
 from nbprop.ops import dense, simd
+
+_ROW = np.zeros(1, np.int64)  # the table of a single row
 
 __all__ = ["outer", "partials_shape", "plan"]
 
@@ -22,19 +25,56 @@ _PARTIALS = 2 * 1024 * 1024
 _CHUNKS = 32
 
 
+class Tables(NamedTuple):
+    """Which taps a region's pixels have, and where they lie.
+
+    `a_rows` and `c_rows` are offsets of taps k = (kh, kw, c) in x (from a pixel's tap 0) and in dw, for each window of
+    taps that occurs; each window is filled up with repeats of its last tap. A row of `regions` is (first row, rows,
+    first column, columns, first and last entry of its window); `kinds[b]` is the first and last region of band b.
+    """
+
+    a_rows: np.ndarray
+    c_rows: np.ndarray
+    regions: np.ndarray
+    kinds: np.ndarray
+
+
 @functools.lru_cache(maxsize=512)
 def plan(p, dtype):
-    """Return (p with its blocks, MR, NV, a_rows, c_rows, chunks, zeros) for a weight gradient; cached per geometry."""
+    """Return (p with its blocks, MR, NV, tables, chunks, zeros) for a weight gradient; cached per geometry."""
     p = dense.block(p, dtype)
-    mr, nv = dense.tile(p.OG, dtype)
+    mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
     mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
-    kh, kw, c = (i.ravel() for i in np.indices((p.KH, p.KW, dense.depth(p))))
-    last = -(-kh.size // mr) * mr - kh.size
-    a_rows = np.pad((kh * p.DH * p.WP + kw * p.DW) * p.CS + c, (0, last), mode="edge")
-    c_rows = np.pad(np.arange(kh.size) * (p.G * p.OG), (0, last), mode="edge")
-    weights = kh.size * p.G * p.OG * np.dtype(dtype).itemsize
+    weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * np.dtype(dtype).itemsize
     chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p)))
-    return p, mr, nv, a_rows, c_rows, chunks, np.zeros(nv * simd.lanes(np.dtype(dtype)), dtype)
+    return p, mr, nv, _tables(p, mr), chunks, np.ones(nv * simd.lanes(np.dtype(dtype)), dtype)
+
+
+def _tables(p, mr):
+    a_rows, c_rows, windows, found, seen = [], [], {}, [], {}
+    kinds = np.zeros((dense.bands(p), 2), np.int64)
+    for band in range(dense.bands(p)):
+        key = dense.regions(p, band)
+        if key not in seen:
+            start = len(found)
+            for region in key:
+                window = region[4:]
+                if window not in windows:
+                    first = sum(map(len, a_rows))
+                    for table, values in zip((a_rows, c_rows), _taps(p, *window)):
+                        table.append(np.pad(values, (0, -values.size % mr), mode="edge") if values.size else values)
+                    windows[window] = first, first + _taps(p, *window)[0].size
+                found.append((*region[:4], *windows[window]))
+            seen[key] = start, len(found)
+        kinds[band] = seen[key]
+    return Tables(np.concatenate(a_rows), np.concatenate(c_rows), np.array(found, np.int64), kinds)
+
+
+def _taps(p, kh0, kh1, kw0, kw1):
+    """Offsets of a window's taps in x and in dw."""
+    kh, kw, c = (i.ravel() for i in np.indices((kh1 - kh0, kw1 - kw0, dense.depth(p))))
+    kh, kw = kh + kh0, kw + kw0
+    return (kh * p.DH * p.W + kw * p.DW) * p.C + c, ((kh * p.KW + kw) * dense.depth(p) + c) * (p.G * p.OG)
 
 
 def _fitting(mr, rows):
@@ -49,24 +89,21 @@ def partials_shape(p, dtype):
     return (chunks, p.G * p.OG * (p.KH * p.KW * dense.depth(p) + 1)) if chunks > 1 else (0, 0)
 
 
-def outer(x, dy, dw, db, p, scratch, partials):
-    """Fill dw and db (flat) from x and dy (flat).
-
-    `scratch` is (tasks, dense.scratch_size), `partials` is (chunks, partials_shape).
-    """
-    p, mr, nv, a_rows, c_rows, chunks, zeros = plan(p, x.dtype)
+def outer(x, dy, dw, db, p, partials):
+    """Fill dw and db (flat) from x and dy (flat); `partials` is of `partials_shape`."""
+    p, mr, nv, tables, chunks, ones = plan(p, x.dtype)
     if dense.blocks(p) == 0:
         dw[:] = 0
         db[:] = 0
         return
-    panels = p.G * -(-p.OG // zeros.size)
-    tasks = min(dense.worth_threads(dense.operations(p)), scratch.shape[0], panels * chunks)
+    panels = p.G * -(-p.OG // ones.size)
+    tasks = min(dense.worth_threads(dense.operations(p)), panels * chunks)
     if chunks == 1:
         dw_sums, db_sums = dw.reshape(1, -1), db.reshape(1, -1)
     else:
         dw_sums, db_sums = partials[:, : dw.size], partials[:, dw.size :]
     serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
-    arguments = (x, dy, dw_sums, db_sums, zeros, p, a_rows, c_rows, chunks, scratch)
+    arguments = (x, dy, dw_sums, db_sums, ones, p, *tables, chunks)
     if tasks == 1:
         serial(*arguments, 0, 1)
     else:
@@ -79,71 +116,53 @@ def outer(x, dy, dw, db, p, scratch, partials):
 def _kernels(mr, nv, lanewise):
     """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
     whole, part = simd.product(mr, nv, False, lanewise), simd.product(mr, nv, True, lanewise)
-    pad = dense.pad
+    add_rows = simd.product(1, nv, True)
 
     @jit.kernel
-    def outer_task(x, dy, dw_sums, db_sums, zeros, p, a_rows, c_rows, chunks, scratch, task, tasks):
-        P = zeros.size
+    def outer_task(x, dy, dw_sums, db_sums, ones, p, a_rows, c_rows, regions, kinds, chunks, task, tasks):
+        P = ones.size
         panels = (p.OG + P - 1) // P
         O = p.G * p.OG
-        K = p.KH * p.KW if lanewise else p.KH * p.KW * p.CG
         bands = (p.OH + p.RB - 1) // p.RB
         count = (p.N + p.NB - 1) // p.NB * bands
         work = chunks * p.G * panels
         unbounded = x.dtype.type(-np.inf)
-        own = scratch[task]
         for item in range(task * work // tasks, (task + 1) * work // tasks):
             chunk, g, panel = item // (p.G * panels), item // panels % p.G, item % panels
-            sums = dw_sums[chunk]
+            sums, bias_sums = dw_sums[chunk], db_sums[chunk]
             o = g * p.OG + panel * P
             width = min(P, p.OG - panel * P)
-            bias_sums = db_sums[chunk, o : o + width]
-            bias_sums[:] = 0
-            first, last = chunk * count // chunks, (chunk + 1) * count // chunks
-            for block in range(first, last):
-                n0, r0 = block // bands * p.NB, block % bands * p.RB
-                images, rows = min(p.NB, p.N - n0), min(p.RB, p.OH - r0)
-                if p.DIRECT:
-                    a, a0 = x, (n0 * p.H + r0 * p.SH) * p.W * p.C
-                else:
-                    pad(x, own, p, g, n0, images, r0, rows)
-                    a, a0 = own, 0
-                if lanewise:
-                    a0 += o
-                b0 = (n0 * p.OH + r0) * p.OW * O + o
-                _add_rows(dy, b0, images, p.OH * p.OW * O, rows * p.OW, O, bias_sums)
-                init, i0, si = sums, o, 1
-                if block == first:
-                    init, i0, si = zeros, 0, 0
-                # A map one pixel wide (a linear layer) is a long loop over rows.
-                n1, n2, a1, a2, b1, b2 = rows, p.OW, p.SH * p.WP * p.CS, p.SW * p.CS, p.OW * O, O
-                if p.OW == 1:
-                    n1, n2, a1, a2, b1, b2 = 1, rows, 0, a1, 0, O
-                for k in range(0, K, mr):
-                    if width == P:
-                        whole(k, a, a0, a_rows, images, n1, n2, p.HP * p.WP * p.CS, a1, a2,
-                              dy, b0, p.OH * p.OW * O, b1, b2, init, i0, si, sums, o, c_rows, width, unbounded)
-                    else:
-                        part(k, a, a0, a_rows, images, n1, n2, p.HP * p.WP * p.CS, a1, a2,
-                             dy, b0, p.OH * p.OW * O, b1, b2, init, i0, si, sums, o, c_rows, width, unbounded)
+            for start in range(o, sums.size, O):
+                sums[start : start + width] = 0
+            bias_sums[o : o + width] = 0
+            for block in range(chunk * count // chunks, (chunk + 1) * count // chunks):
+                n0, band = block // bands * p.NB, block % bands
+                images = min(p.NB, p.N - n0)
+                x0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + (o if lanewise else g * p.CG)
+                dy0 = (n0 * p.OH + band * p.RB) * p.OW * O + o
+                for region in range(kinds[band, 0], kinds[band, 1]):
+                    r, n1, q, n2, first, last = regions[region]
+                    a0, b0 = x0 + (r * p.SH * p.W + q * p.SW) * p.C, dy0 + (r * p.OW + q) * O
+                    a1, a2, b1, b2 = p.SH * p.W * p.C, p.SW * p.C, p.OW * O, O
+                    if n2 == 1:  # one column (an edge, a linear layer) is a long loop over rows
+                        n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1
+                    # db: a row of ones against dy (seed 003, section 3.1.2)
+                    add_rows(0, ones, 0, _ROW, images, n1, n2, 0, 0, 0, dy, b0, p.OH * p.OW * O, b1, b2,
+                             bias_sums, o, 1, bias_sums, o, _ROW, width, unbounded)
+                    for k in range(first, last, mr):
+                        if width == P:
+                            whole(k, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
+                                  p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
+                        else:
+                            part(k, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
+                                 p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
 
     @jit.driver
-    def outer_tasks(x, dy, dw_sums, db_sums, zeros, p, a_rows, c_rows, chunks, scratch, tasks):
+    def outer_tasks(x, dy, dw_sums, db_sums, ones, p, a_rows, c_rows, regions, kinds, chunks, tasks):
         for task in prange(tasks):
-            outer_task(x, dy, dw_sums, db_sums, zeros, p, a_rows, c_rows, chunks, scratch, task, tasks)
+            outer_task(x, dy, dw_sums, db_sums, ones, p, a_rows, c_rows, regions, kinds, chunks, task, tasks)
 
     return outer_task, outer_tasks
-
-
-@jit.kernel
-def _add_rows(dy, start, images, image, pixels, O, sums):
-    """Add the pixels' output gradients to the bias sums (seed 003, section 3.1.2)."""
-    for n in range(images):
-        for q in range(pixels):
-            at = start + n * image + q * O
-            row = dy[at : at + sums.size]
-            for o in range(sums.size):
-                sums[o] += row[o]
 
 
 def add_chunks(partials, dw, db, tasks):

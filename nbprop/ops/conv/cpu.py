@@ -14,53 +14,45 @@ _PACK_PIXELS = 512
 
 
 def workspace(g, dtype):
-    """Allocate the scratch memory that all three passes of this geometry share: (tasks, elements) and flat."""
-    dtype = np.dtype(dtype)
+    """Allocate the memory for packed weights and for partial sums, which the three passes share."""
     p = plan.forward(g)
     correlations = [p] + [phase.correlation for phase in plan.phases(g)]
-    tasks = jit.threads()
-    rows = max([dense.scratch_size(correlate.plan(q, dtype)[0]) for q in correlations]
-               + [dense.scratch_size(outer.plan(p, dtype)[0])])
     chunks, sums = outer.partials_shape(p, dtype)
-    flat = max([correlate.panels_size(q, dtype) for q in correlations] + [chunks * sums])
-    return np.empty((tasks, -(-max(rows, 1) // 16) * 16), dtype), np.empty(max(flat, 1), dtype)
+    return np.empty(max([chunks * sums, 1] + [correlate.panels_size(q, dtype) for q in correlations]), dtype)
 
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
     x, y, w = layout.nhwc(x).reshape(-1), layout.nhwc(y).reshape(-1), layout.khwio(w).reshape(-1)
-    scratch, flat = work
     p = plan.forward(g)
-    width = correlate.panel_width(p.OG, x.dtype)
+    width = correlate.panel_width(p, x.dtype)
     in_place = p.G == 1 and p.OG % width == 0 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS) or p.LANEWISE
     ldw = p.OG
     if not in_place:
-        pack.pack(w, flat, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
-        w, ldw = flat, width
-    correlate.correlate(x, w, ldw, b, y, p, scratch, _floor(x.dtype, relu))
+        pack.pack(w, work, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
+        w, ldw = work, width
+    correlate.correlate(x, w, ldw, b, y, p, _floor(x.dtype, relu))
 
 
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
     dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
-    scratch, flat = work
     zeros = _zeros(g.C, dy.dtype)
     for p, taps in plan.phases(g):
-        width = correlate.panel_width(p.OG, dy.dtype)
+        width = correlate.panel_width(p, dy.dtype)
         if p.LANEWISE:
-            pack.pack_reversed(w, flat, p.C, g.KW, taps)
+            pack.pack_reversed(w, work, p.C, g.KW, taps)
         else:
-            pack.pack_transposed(w, flat, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
-        correlate.correlate(dy, flat, p.C if p.LANEWISE else width, zeros, dx, p, scratch, _floor(dy.dtype, False))
+            pack.pack_transposed(w, work, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
+        correlate.correlate(dy, work, p.C if p.LANEWISE else width, zeros, dx, p, _floor(dy.dtype, False))
 
 
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw and db."""
     dy, x, dw = layout.nhwc(dy).reshape(-1), layout.nhwc(x).reshape(-1), layout.khwio(dw).reshape(-1)
-    scratch, flat = work
     p = plan.forward(g)
     chunks, sums = outer.partials_shape(p, x.dtype)
-    outer.outer(x, dy, dw, db, p, scratch, flat[: chunks * sums].reshape(chunks, sums))
+    outer.outer(x, dy, dw, db, p, work[: chunks * sums].reshape(chunks, sums))
 
 
 def _floor(dtype, relu):
