@@ -5,8 +5,9 @@
 Importing compiles nothing and loads no CUDA package.
 """
 
-from nbprop import data, nn, optim, schedule
+from nbprop import data, models, nn, optim, schedule
 from nbprop.backend import using
+from nbprop.nn.activation import activation
 from nbprop.nn.init import manual_seed
 from nbprop.saving import load, load_weights, save
 from nbprop.summary import summary
@@ -19,10 +20,12 @@ __all__ = [
     "Trainer",
     "TrainingDiverged",
     "__version__",
+    "activation",
     "data",
     "load",
     "load_weights",
     "manual_seed",
+    "models",
     "nn",
     "optim",
     "save",

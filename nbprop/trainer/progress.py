@@ -70,7 +70,7 @@ class Progress:
         """Print an epoch's line."""
         seconds = self._compiling.seconds - self._compiled[0]
         count = self._compiling.count - self._compiled[1]
-        line = f"{self._label}: {describe(record)}, {self._speed:,.0f} images/s, {record['seconds']:.1f} s"
+        line = f"{self._label}: {describe(record)}, {self._speed:,.0f} images/s, {record['seconds']:.2f} s"
         if count:
             line += f" (of which {seconds:.1f} s compiled {count} kernels, kept for the next run)"
         self._line(line)
