@@ -4,10 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop.ops import cross_entropy
+from nbprop import layout, shapes
+from nbprop.ops import cross_entropy, pointwise_loss
 
-__all__ = ["CrossEntropyLoss"]
+__all__ = [
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "EuclideanLoss",
+    "HuberLoss",
+    "L1Loss",
+    "MSELoss",
+    "PointwiseLoss",
+]
 
+_AS_TORCH = ("mean", "sum", "none")
 _PLANS = 4  # shapes to keep buffers for, as Module does
 
 
@@ -77,3 +87,104 @@ class CrossEntropyLoss(Loss):
         p = self._last
         cross_entropy.times(p.dlogits, dy, p.losses, self.reduction)
         return p.dlogits
+
+
+class PointwiseLoss(Loss):
+    """Sum or mean of a function of single elements.
+
+    Parameters
+    ----------
+    pair : nbprop.ops.pointwise_loss.LossPair
+    *parameters : float
+        What the pair's functions take after y and target.
+    reduction : str
+        "mean", "sum", "none" or "batchmean".
+    """
+
+    def __init__(self, pair, *parameters, reduction="mean"):
+        pointwise_loss.check_reduction(reduction)
+        self.pair, self.parameter_values, self.reduction = pair, parameters, reduction
+
+    def allocate(self, y):
+        return SimpleNamespace(losses=pointwise_loss.buffers(y, self.reduction), dy=layout.empty_like(y))
+
+    def forward(self, y, target):
+        y, target = pointwise_loss.check_arguments(y, target, self.reduction)
+        p = self._last = self.plan(y)
+        arguments = self.pair, self.parameter_values, y, target, self.reduction
+        return pointwise_loss.evaluate(*arguments, p.losses, p.dy)
+
+    def backward(self, dy=1.0):
+        p = self._last
+        if np.ndim(dy):
+            shapes.check_shape("dy", dy, p.losses.shape if self.reduction == "none" else ())
+        if np.ndim(dy) or dy != 1:
+            np.multiply(p.dy, dy, out=p.dy)
+        return p.dy
+
+
+class MSELoss(PointwiseLoss):
+    """(y - target)^2, as torch.nn's.
+
+    Parameters
+    ----------
+    reduction : str
+        "mean", "sum" or "none".
+    """
+
+    def __init__(self, *, reduction="mean"):
+        pointwise_loss.check_reduction(reduction, _AS_TORCH)
+        super().__init__(pointwise_loss.SQUARED, reduction=reduction)
+
+
+class EuclideanLoss(PointwiseLoss):
+    """1/(2N) sum (y - target)^2 over N samples, as Caffe's (seed 000, 5.1); gradient (y - target) / N."""
+
+    def __init__(self):
+        super().__init__(pointwise_loss.HALF_SQUARED, reduction="batchmean")
+
+
+class L1Loss(PointwiseLoss):
+    """|y - target|, with slope 0 at 0, as torch.nn's.
+
+    Parameters
+    ----------
+    reduction : str
+        "mean", "sum" or "none".
+    """
+
+    def __init__(self, *, reduction="mean"):
+        pointwise_loss.check_reduction(reduction, _AS_TORCH)
+        super().__init__(pointwise_loss.ABSOLUTE, reduction=reduction)
+
+
+class HuberLoss(PointwiseLoss):
+    """d^2 / 2 where d = |y - target| is at most delta, else delta (d - delta / 2), as torch.nn's.
+
+    Parameters
+    ----------
+    reduction : str
+        "mean", "sum" or "none".
+    delta : float
+        Above 0.
+    """
+
+    def __init__(self, reduction="mean", delta=1.0):
+        pointwise_loss.check_reduction(reduction, _AS_TORCH)
+        if not delta > 0:
+            raise ValueError(f"delta is {delta!r}; expected a number above 0")
+        super().__init__(pointwise_loss.HUBER, delta, reduction=reduction)
+
+
+class BCEWithLogitsLoss(PointwiseLoss):
+    """-t log p - (1 - t) log(1 - p) with p = 1 / (1 + e^-y), computed without p, as torch.nn's.
+
+    Parameters
+    ----------
+    reduction : str
+        "mean", "sum" or "none".
+    """
+
+    def __init__(self, *, reduction="mean"):
+        pointwise_loss.check_reduction(reduction, _AS_TORCH)
+        super().__init__(pointwise_loss.BCE_WITH_LOGITS, reduction=reduction)
