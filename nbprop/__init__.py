@@ -7,6 +7,7 @@ Importing compiles nothing and loads no CUDA package.
 
 from nbprop import data, models, nn, optim, schedule
 from nbprop.backend import using
+from nbprop.gradcheck import adjoint_check, gradcheck
 from nbprop.nn.activation import activation
 from nbprop.nn.init import manual_seed
 from nbprop.saving import load, load_weights, save
@@ -21,7 +22,9 @@ __all__ = [
     "TrainingDiverged",
     "__version__",
     "activation",
+    "adjoint_check",
     "data",
+    "gradcheck",
     "load",
     "load_weights",
     "manual_seed",

@@ -36,6 +36,9 @@ class Pair:
             raise ValueError(f"parameter_slopes has {len(self.parameter_slopes)} functions; expected one for "
                              f"each of the parameters {list(self.parameters)}")
 
+    def __deepcopy__(self, memo):
+        return self  # a copied layer runs the same kernels
+
     def check(self, *parameters):
         """Compare every slope with central differences of the value at points of [-4, 4], away from kinks.
 
