@@ -7,7 +7,6 @@ Importing compiles nothing and loads no CUDA package.
 
 from nbprop import data, models, nn, optim, schedule
 from nbprop.backend import using
-from nbprop.gradcheck import gradcheck
 from nbprop.gradcheck import adjoint_check, gradcheck
 from nbprop.nn.activation import activation
 from nbprop.nn.init import manual_seed
@@ -25,7 +24,6 @@ __all__ = [
     "activation",
     "adjoint_check",
     "data",
-    "gradcheck",
     "gradcheck",
     "load",
     "load_weights",
