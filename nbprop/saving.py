@@ -97,11 +97,19 @@ def build(description):
     if not (isinstance(kind, type) and issubclass(kind, Module)):
         raise ValueError(f"layer is {description['layer']!r}; expected the name of a layer of nbprop.nn: a "
                          "newer version may have it")
-    named = dict(description["arguments"])
+    named = {name: _built(value) for name, value in description["arguments"].items()}
     parameters = inspect.signature(kind).parameters.values()
     several = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
-    positional = [build(layer) for layer in named.pop(several, [])]
-    return kind(*positional, **{k: build(v) if isinstance(v, dict) else v for k, v in named.items()})
+    return kind(*named.pop(several, []), **named)
+
+
+def _built(value):
+    """Undo `_plain`."""
+    if isinstance(value, list):
+        return [_built(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _built(v) for k, v in value["nodes"].items()} if "nodes" in value else build(value)
+    return value
 
 
 def write(path, data):
@@ -121,6 +129,8 @@ def _plain(value, name):
         return describe(value)
     if isinstance(value, (tuple, list)):
         return [_plain(v, name) for v in value]
+    if isinstance(value, dict):
+        return {"nodes": {str(k): _plain(v, name) for k, v in value.items()}}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):

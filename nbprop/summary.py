@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from nbprop import layout
 from nbprop.nn.module import Module
-from nbprop.nn.sequential import Sequential
+from nbprop.nn.walk import walk
 
 __all__ = ["Row", "Summary", "summary"]
 
@@ -76,25 +76,15 @@ def summary(model, input_shape, dtype="float32"):
     mode = model.training
     model.eval()
     try:
-        rows = []
-        _run(model, x, "", rows)
+        return Summary(_row(name, layer, y) for name, layer, _, y in walk(model, x))
     finally:
         model.train(mode)
-    return Summary(rows)
 
 
-def _run(module, x, name, rows):
-    """Run `module` layer by layer, adding rows; return its output."""
-    if isinstance(module, Sequential):
-        for i, layer in enumerate(module):
-            x = _run(layer, x, f"{name}{i}.", rows)
-        return x
-    y = module.forward(x)
-    weights = sum(p.size for p in module.parameters())
-    size = sum(p.data.nbytes for p in module.parameters()) + y.nbytes
-    label = f"{name.rstrip('.')} {type(module).__name__}".strip()
-    rows.append(Row(label, tuple(y.shape), weights, _flops(module, y), size))
-    return y
+def _row(name, layer, y):
+    weights = sum(p.size for p in layer.parameters())
+    size = sum(p.data.nbytes for p in layer.parameters()) + y.nbytes
+    return Row(f"{name} {type(layer).__name__}".strip(), tuple(y.shape), weights, _flops(layer, y), size)
 
 
 def _flops(module, y):

@@ -21,6 +21,8 @@ from nbprop.nn.activation import (
 from nbprop.nn.conv import Conv2d
 from nbprop.nn.dropout import Dropout
 from nbprop.nn.flatten import Flatten
+from nbprop.nn.function import Function
+from nbprop.nn.graph import Graph, Residual
 from nbprop.nn.linear import Linear
 from nbprop.nn.loss import (
     BCEWithLogitsLoss,
@@ -31,8 +33,10 @@ from nbprop.nn.loss import (
     MSELoss,
     PointwiseLoss,
 )
+from nbprop.nn.merge import Add, Concat, Merge
 from nbprop.nn.module import Module, Parameter
 from nbprop.nn.pooling import AvgPool2d, MaxPool2d
+from nbprop.nn.recompute import Recompute
 from nbprop.nn.sequential import Sequential
 from nbprop.nn.softmax import LogSoftmax, Softmax
 
@@ -41,13 +45,17 @@ __all__ = [
     "GELU",
     "Abs",
     "Activation",
+    "Add",
     "AvgPool2d",
     "BCEWithLogitsLoss",
+    "Concat",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
     "EuclideanLoss",
     "Flatten",
+    "Function",
+    "Graph",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -59,12 +67,15 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "MaxPool2d",
+    "Merge",
     "Module",
     "PReLU",
     "Parameter",
     "PointwiseLoss",
     "Power",
     "ReLU",
+    "Recompute",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",

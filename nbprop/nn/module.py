@@ -7,6 +7,7 @@ from nbprop import layout
 __all__ = ["Module", "Parameter", "flatten"]
 
 _ALIGN = 16  # elements: each parameter starts on a cache line of the flat vector (64 bytes in float32)
+_BUFFERS = "_plans", "_last", "last"  # attributes that hold what a pass leaves behind
 _PLANS = 4  # input shapes a layer keeps buffers for: training, its last short batch, validation, its last
 
 
@@ -75,6 +76,9 @@ class Module:
         module.made_with = arguments, named  # a saved model is built again from these
         return module
 
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name not in _BUFFERS}  # copies make their own
+
     def __call__(self, x):
         return np.copy(self.forward(x), order="K")
 
@@ -100,6 +104,12 @@ class Module:
                 del plans[next(iter(plans))]
             plans[key] = made
         return plans[key]
+
+    def release(self):
+        """Let go of all buffers, of the modules inside too: the next pass allocates them anew."""
+        for module in self.modules():
+            for name in _BUFFERS:
+                vars(module).pop(name, None)
 
     def children(self):
         """Yield (name, module) for each direct part of this module."""

@@ -1,9 +1,7 @@
 """A chain of modules with its parameters in one flat vector."""
 
-from nbprop.nn.activation import ReLU
-from nbprop.nn.conv import Conv2d
-from nbprop.nn.linear import Linear
-from nbprop.nn.module import Module, as_input, flatten
+from nbprop.nn.container import check_parts, joins, own
+from nbprop.nn.module import Module, as_input
 
 __all__ = ["Sequential"]
 
@@ -23,18 +21,13 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers):
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Module):
-                raise ValueError(f"layer {i} is {layer!r}; expected an nbprop Module")
-        inside = [id(m) for layer in layers for m in layer.modules()]
-        if len(set(inside)) < len(inside):
-            raise ValueError("one module stands in two places of the Sequential; make a second one: a module keeps "
-                             "the buffers of its last call")
+        check_parts("layer", dict(enumerate(layers)))
         self.layers = tuple(layers)
         self.pairs = _pairs(self.layers)
         # Without a wish for dx, backward ends at the first layer that learns.
-        self.first_learned = next((i for i, m in enumerate(layers) if any(True for _ in m.parameters())), len(layers))
-        self.data, self.grad = flatten(self.parameters()) if any(True for _ in self.parameters()) else (None, None)
+        learning = (i for i, layer in enumerate(layers) if any(True for _ in layer.parameters()))
+        self.first_learned = next(learning, len(layers))
+        self.data, self.grad = own(self)
 
     def __len__(self):
         return len(self.layers)
@@ -64,8 +57,7 @@ def _pairs(layers):
     """Join each product with the ReLU behind it: the positive part is then taken while y is in registers."""
     pairs, i = [], 0
     while i < len(layers):
-        joined = (type(layers[i]) in (Conv2d, Linear) and i + 1 < len(layers) and type(layers[i + 1]) is ReLU
-                  and layers[i + 1].adopts)
+        joined = i + 1 < len(layers) and joins(layers[i], layers[i + 1])
         pairs.append((layers[i], layers[i + 1] if joined else None))
         i += 2 if joined else 1
     return pairs

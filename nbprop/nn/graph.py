@@ -1,0 +1,204 @@
+"""A directed acyclic graph of layers: forward in topological order, backward by dynamic programming."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from nbprop import backend, layout, shapes
+from nbprop.nn.container import check_parts, joins, own
+from nbprop.nn.merge import Add, Merge
+from nbprop.nn.module import Module, as_input
+
+__all__ = ["Graph", "Node", "Residual"]
+
+
+class Node(NamedTuple):
+    """A layer, and the names of the nodes that it reads."""
+
+    name: str
+    layer: Module
+    inputs: tuple
+
+
+class Graph(Module):
+    """Layers that read each other's outputs by name.
+
+        nn.Graph({
+            "conv1": nn.Conv2d(3, 16, 3, padding=1),           # reads the graph's input
+            "relu1": nn.ReLU(),                                # reads the node before it
+            "conv2": nn.Conv2d(16, 16, 3, padding=1),
+            "skip":  (nn.Conv2d(3, 16, 1), "input"),           # reads what it names
+            "sum":   (nn.Add(), "conv2", "skip"),
+        })
+
+    A node's gradient is the sum over its consumers j, each computed once (seed 001, S(i, o) = sum over j of
+    S(j, o) z(i, j); seed 002, algorithm 6.2).
+
+    Parameters
+    ----------
+    nodes : dict
+        Name and Module, or name and (Module, name of an input, ...). "input" is the graph's own input. A
+        Module alone reads the node before it. Names are those of the state dict, as in torch.
+    output : str, optional
+        The node that the graph returns; the last one if None.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or not usable, nodes form a cycle, the output does not depend on a node, or one
+        module stands in two places: by name.
+    """
+
+    def __init__(self, nodes, output=None):
+        self.nodes = _nodes(nodes)
+        self.output = next(reversed(self.nodes)) if output is None else output
+        if self.output not in self.nodes:
+            raise ValueError(f"output is {output!r}; expected one of the nodes {', '.join(self.nodes)}")
+        self.order = _in_topological_order(self.nodes)
+        _refuse_unused(self.order, self.output)
+        self.makes_relu, self.adopts = _joined(self.order)
+        # Nodes with parameters in or above them: without a wish for dx, these alone get a dy.
+        self.learned = set()
+        for node in self.order:
+            if any(True for _ in node.layer.parameters()) or self.learned.intersection(node.inputs):
+                self.learned.add(node.name)
+        self.data, self.grad = own(self)
+
+    def children(self):
+        yield from ((name, node.layer) for name, node in self.nodes.items())
+
+    def allocate(self, shape, dtype):
+        return SimpleNamespace(sums={})
+
+    def forward(self, x):
+        shapes.check_array("x", x)
+        x = as_input(x)
+        self._last = self.plan(x)
+        values = {"input": x}
+        for node in self.order:
+            values[node.name] = self._run(node, [values[name] for name in node.inputs])
+        return values[self.output]
+
+    def backward(self, dy, input_gradient=True):
+        gradients = {self.output: dy}
+        for name, layer, inputs in reversed(self.order):
+            dy = gradients.pop(name, None)
+            if dy is None:
+                continue
+            wanted = any(input_gradient or source in self.learned for source in inputs)
+            dxs = layer.backward(dy, wanted)
+            if not wanted:
+                continue
+            for source, dx in zip(inputs, dxs if isinstance(layer, Merge) else (dxs,)):
+                if input_gradient or source in self.learned:
+                    before = gradients.get(source)
+                    gradients[source] = dx if before is None else self._sum(source, before, dx)
+        return gradients.get("input")
+
+    def _run(self, node, xs):
+        try:
+            if node.name in self.adopts:
+                return node.layer.adopt(*xs)
+            if node.name in self.makes_relu:
+                return node.layer.forward(*xs, relu=True)
+            return node.layer.forward(*xs)
+        except ValueError as e:
+            kind, reads = type(node.layer).__name__, " and ".join(node.inputs)
+            raise ValueError(f"node {node.name} ({kind}), which reads {reads}: {e}") from e
+
+    def _sum(self, name, a, b):
+        """Add what two consumers of a node send back, in the node's own buffer."""
+        sums = self._last.sums
+        if name not in sums:
+            sums[name] = layout.empty_like(a)
+        a, b = layout.channels_last(a), layout.channels_last(b)
+        backend.twin("add", a).add_forward(a, b, sums[name], False)
+        return sums[name]
+
+
+class Residual(Graph):
+    """y = inner(x) + shortcut(x) (He et al. 2016, equations 1 and 2): dx is the sum of what both send back.
+
+    Parameters
+    ----------
+    inner : Module
+    shortcut : Module, optional
+        x itself if None.
+    """
+
+    def __init__(self, inner, shortcut=None):
+        nodes = {"inner": inner, "add": (Add(), "inner", "input")}
+        if shortcut is not None:
+            nodes = {"inner": inner, "shortcut": (shortcut, "input"), "add": (Add(), "inner", "shortcut")}
+        super().__init__(nodes)
+
+
+def _nodes(given):
+    """Bring the nodes to one form, and check each by itself."""
+    if not isinstance(given, dict) or not given:
+        raise ValueError(f"nodes is {given!r}; expected a dict of at least one name and layer")
+    nodes, before = {}, "input"
+    for name, value in given.items():
+        if not isinstance(name, str) or not name or "." in name or name == "input":
+            raise ValueError(f"a node is called {name!r}; expected a name without a dot, other than 'input'")
+        layer, *inputs = value if isinstance(value, (tuple, list)) and value else (value,)
+        nodes[name] = Node(name, layer, tuple(inputs) or (before,))
+        before = name
+    check_parts("node", {name: node.layer for name, node in nodes.items()})
+    for name, layer, inputs in nodes.values():
+        for source in inputs:
+            if source not in nodes and source != "input":
+                raise ValueError(f"node {name} reads {source!r}; expected 'input' or one of the nodes "
+                                 f"{', '.join(nodes)}")
+        if isinstance(layer, Merge) != (len(inputs) > 1):
+            expected = "at least two" if isinstance(layer, Merge) else "one"
+            raise ValueError(f"node {name} ({type(layer).__name__}) reads {', '.join(inputs)}; expected "
+                             f"{expected}")
+    return nodes
+
+
+def _in_topological_order(nodes):
+    """Order the nodes so that each comes after those it reads, and else as they were given."""
+    order, placed, waiting = [], {"input"}, dict(nodes)
+    while waiting:
+        for name in list(waiting):
+            if placed.issuperset(waiting[name].inputs):
+                order.append(waiting.pop(name))
+                placed.add(name)
+        if waiting and not any(placed.issuperset(node.inputs) for node in waiting.values()):
+            raise ValueError(f"the nodes {_circle(waiting)} form a cycle, each reading the one before; "
+                             "expected a graph without cycles")
+    return order
+
+
+def _circle(waiting):
+    """Follow nodes that wait for each other until one comes again."""
+    path = [next(iter(waiting))]
+    while path[-1] not in path[:-1]:
+        path.append(next(name for name in waiting[path[-1]].inputs if name in waiting))
+    return " -> ".join(reversed(path[path.index(path[-1]) :]))
+
+
+def _refuse_unused(order, output):
+    used = {output}
+    for node in reversed(order):
+        if node.name in used:
+            used.update(node.inputs)
+    unused = [name for name in ("input", *(node.name for node in order)) if name not in used]
+    if unused:
+        raise ValueError(f"the output {output} does not depend on {', '.join(unused)}; remove what is "
+                         "unused, or name another output")
+
+
+def _joined(order):
+    """Return the names of the nodes that hand over the positive part of their output, and of their ReLUs.
+
+    Only where that ReLU is the one consumer: nobody else sees the output.
+    """
+    by_name = {node.name: node for node in order}
+    consumers = [source for node in order for source in node.inputs]
+    makes, adopts = set(), set()
+    for name, layer, (source, *_) in order:
+        if source in by_name and consumers.count(source) == 1 and joins(by_name[source].layer, layer):
+            makes.add(source)
+            adopts.add(name)
+    return makes, adopts

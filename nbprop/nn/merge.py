@@ -1,0 +1,87 @@
+"""Layers that take several inputs: where the branches of a graph meet."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from nbprop import backend, layout, shapes
+from nbprop.nn.gradient import as_gradient
+from nbprop.nn.module import Module, as_input
+
+__all__ = ["Add", "Concat", "Merge"]
+
+
+class Merge(Module):
+    """Base of layers with several inputs: `forward(*xs)` gives y, `backward(dy)` one gradient for each input.
+
+    `allocate(shapes, dtype)` gets the shapes of all inputs.
+    """
+
+    def __call__(self, *xs):
+        return np.copy(self.forward(*xs), order="K")
+
+    def plan(self, *xs):
+        return super().plan(SimpleNamespace(shape=tuple(x.shape for x in xs), dtype=xs[0].dtype))
+
+    def inputs(self, xs):
+        """Check the inputs and bring them to the memory order that kernels read."""
+        if len(xs) < 2:
+            raise ValueError(f"{type(self).__name__} got {len(xs)} inputs; expected at least 2")
+        for i, x in enumerate(xs):
+            shapes.check_array(f"input {i}", x, (2, 4))
+        shapes.check_same_dtype(**{f"input {i}": x for i, x in enumerate(xs)})
+        return [as_input(x) for x in xs]
+
+
+class Add(Merge):
+    """y = x0 + x1 + ..., all of one shape; each gets back dy itself (seed 001, multivariate chain rule)."""
+
+    def allocate(self, shape, dtype):
+        if len(set(shape)) > 1:
+            raise ValueError(f"the inputs have shapes {' and '.join(map(str, shape))}; expected one shape")
+        return SimpleNamespace(y=layout.empty(shape[0], dtype))
+
+    def forward(self, *xs, relu=False):
+        """Return the sum, or with `relu` its positive part: Graph asks for it where a ReLU follows."""
+        xs = self.inputs(xs)
+        p = self.plan(*xs)
+        add = backend.twin("add", p.y).add_forward
+        add(xs[0], xs[1], p.y, relu and len(xs) == 2)
+        for i in range(2, len(xs)):
+            add(p.y, xs[i], p.y, relu and i == len(xs) - 1)
+        self._last = (p, len(xs))
+        return p.y
+
+    def backward(self, dy, input_gradient=True):
+        p, count = self._last
+        dy = as_gradient(dy, p.y)
+        return (dy,) * count if input_gradient else None
+
+
+class Concat(Merge):
+    """One input's channels after the other's, y = [x0, x1, ...] on axis 1; each gets back its part of dy."""
+
+    def allocate(self, shape, dtype):
+        if len({(s[0], *s[2:]) for s in shape}) > 1:
+            raise ValueError(f"the inputs have shapes {' and '.join(map(str, shape))}; expected them to "
+                             "differ in axis 1, the channels, alone")
+        ends = np.cumsum([s[1] for s in shape]).tolist()
+        y = layout.empty((shape[0][0], ends[-1], *shape[0][2:]), dtype)
+        parts = [slice(end - s[1], end) for s, end in zip(shape, ends)]
+        return SimpleNamespace(y=y, parts=parts, dxs=[layout.empty(s, dtype) for s in shape])
+
+    def forward(self, *xs):
+        xs = self.inputs(xs)
+        self._last = p = self.plan(*xs)
+        for part, x in zip(p.parts, xs):
+            np.copyto(p.y[:, part], x)
+        return p.y
+
+    def backward(self, dy, input_gradient=True):
+        p = self._last
+        dy = as_gradient(dy, p.y)
+        if not input_gradient:
+            return None
+        for part, dx in zip(p.parts, p.dxs):
+            np.copyto(dx, dy[:, part])
+        return tuple(p.dxs)
