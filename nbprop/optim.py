@@ -219,47 +219,62 @@ def _slices(groups):
 
 
 def _move(parameters):
-    """Lay parameters out one after another, inside the vectors they fill together if they do."""
-    owners = _owners(parameters)
+    """Lay parameters out one after another, inside the vectors that they fill if they fill them together."""
+    before = [_Run(arrays) for arrays in ([p.data for p in parameters], [p.grad for p in parameters])]
     data, grad = flatten(parameters)
-    if owners is None or owners[0].shape != data.shape:
+    old, old_grad = (run.vector(data.size) for run in before)
+    if old is None or old_grad is None or before[0].size > data.size or before[1].size > data.size:
         return
+    order = _Run([data])
     for p in parameters:
-        part = slice(_offset(p.data, data), _offset(p.data, data) + p.size)
-        p.place(owners[0][part], owners[1][part], np.copy(p.data))
-    owners[1][...] = grad
+        start = order.offset(p.data)
+        p.place(old[start : start + p.size], old_grad[start : start + p.size], np.copy(p.data))
+    old_grad[...] = grad
 
 
 def _in_memory(groups):
     """Return (data, grad) of each group, or None unless its parameters lie side by side in one vector."""
-    owners = _owners([p for group in groups for p in group])
-    if owners is None:
-        return None
     found = []
     for group in groups:
-        places = sorted((_offset(p.data, owners[0]), _offset(p.grad, owners[1]), p.size) for p in group)
-        begin, end = places[0][0], places[0][0]
-        for start, grad_start, size in places:
-            if start != grad_start or start - end >= _ALIGN:
+        data, grad = _Run([p.data for p in group]), _Run([p.grad for p in group])
+        end = 0
+        for p in sorted(group, key=lambda p: p.data.ctypes.data):
+            start = data.offset(p.data)
+            if data.owner is None or start - end >= _ALIGN or start != grad.offset(p.grad):
                 return None
-            end = start + size
-        found.append((owners[0][begin:end], owners[1][begin:end]))
+            end = start + p.size
+        vectors = data.vector(end), grad.vector(end)
+        if vectors[0] is None or vectors[1] is None:
+            return None
+        found.append(vectors)
     return found
 
 
-def _owners(parameters):
-    """Return the vectors that hold the data and the gradients of all parameters, or None if not one each."""
-    data, grad = ({id(o): o for o in map(_owner, arrays)} for arrays in
-                  ([p.data for p in parameters], [p.grad for p in parameters]))  # fmt: skip
-    both = [*data.values(), *grad.values()]
-    return both if len(data) == len(grad) == 1 and all(o.ndim == 1 for o in both) else None
+class _Run:
+    """The stretch of memory from the first to the last of some arrays of one dtype."""
+
+    def __init__(self, arrays):
+        owners = {id(owner): owner for owner in map(_owner, arrays)}
+        self.owner = next(iter(owners.values())) if len(owners) == 1 else None
+        self.dtype = arrays[0].dtype
+        self.begin = min(a.ctypes.data for a in arrays)
+        self.size = (max(a.ctypes.data + a.nbytes for a in arrays) - self.begin) // self.dtype.itemsize
+
+    def offset(self, array):
+        """Elements from the beginning to an array's first."""
+        return (array.ctypes.data - self.begin) // self.dtype.itemsize
+
+    def vector(self, size):
+        """View `size` elements from the beginning on, or None if no one array owns them."""
+        if self.owner is None or not self.owner.flags.c_contiguous:
+            return None
+        memory = self.owner.reshape(-1).view(np.uint8)
+        start = self.begin - self.owner.ctypes.data
+        stop = start + size * self.dtype.itemsize
+        return memory[start:stop].view(self.dtype) if stop <= memory.size else None
 
 
 def _owner(array):
-    while array.base is not None:
+    while isinstance(array.base, np.ndarray):
         array = array.base
     return array
-
-
-def _offset(array, vector):
-    return (array.ctypes.data - vector.ctypes.data) // vector.itemsize

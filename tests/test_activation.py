@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -342,9 +343,10 @@ for layer in nn.ReLU(), nn.LeakyReLU(), nn.PReLU():
     kernels = cpu._same(layer.pair) if not layer.pair.parameter_slopes else cpu._by_channel(layer.pair)
     print([dict(k.stats.cache_misses) == {} for k in kernels])
 """
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     root = pathlib.Path(__file__).parents[1]
-    options = {"cwd": root, "env": environment, "capture_output": True, "text": True, "timeout": 120}
+    shutil.copytree(root / "nbprop", tmp_path / "nbprop")  # sources that nobody edits meanwhile
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120}
     runs = [subprocess.run([sys.executable, "-c", code], **options) for _ in range(2)]
     assert all(r.returncode == 0 for r in runs), runs
     assert "False" in runs[0].stdout
