@@ -4,9 +4,14 @@ Every public array has the shape of ``torch.nn``. Its strides say channels-last,
 sees, ``nhwc(x)``, is C-contiguous and one vector register holds neighbouring channels of one pixel.
 """
 
+import math
+
 import numpy as np
 
-__all__ = ["channels_last", "contiguous", "empty", "empty_like", "from_khwio", "khwio", "khwio_last", "nchw", "nhwc"]
+__all__ = ["channels_last", "contiguous", "empty", "empty_like", "empty_weights", "from_khwio", "khwio", "khwio_last", "nchw", "nhwc", "zeros"]
+
+
+_LINE = 64  # bytes of a cache line
 
 
 def nhwc(x):
@@ -56,11 +61,34 @@ def khwio_last(w):
 
 
 def empty(shape, dtype):
-    """Allocate an array of `shape`, channels-last if it has four axes."""
-    if len(shape) != 4:
-        return np.empty(shape, dtype)
-    n, c, h, w = shape
-    return nchw(np.empty((n, h, w, c), dtype))
+    """Allocate an array of `shape`, channels-last if it has four axes, from the start of a cache line on.
+
+    NumPy starts large arrays 16 bytes into a line: every vector register would then be read from two lines.
+    """
+    if len(shape) == 4:
+        n, c, h, w = shape
+        return nchw(_aligned((n, h, w, c), np.dtype(dtype)))
+    return _aligned(shape, np.dtype(dtype))
+
+
+def empty_weights(shape, dtype):
+    """Allocate weights of `shape` (O, C, KH, KW) with memory KH, KW, C, O."""
+    O, C, KH, KW = shape
+    return from_khwio(_aligned((KH, KW, C, O), np.dtype(dtype)))
+
+
+def zeros(shape, dtype):
+    """Allocate like `empty`, and set to zero."""
+    a = empty(shape, dtype)
+    a[...] = 0
+    return a
+
+
+def _aligned(shape, dtype):
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def empty_like(x):

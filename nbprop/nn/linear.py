@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import backend, shapes
+from nbprop import backend, layout, shapes
 from nbprop.nn import init
 from nbprop.nn.conv import workspace
 from nbprop.nn.gradient import as_gradient
@@ -42,7 +42,7 @@ class Linear(Module):
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
         g = shapes.linear(shape, self.weight.shape)
         zeros, unused = np.zeros(g.O, dtype), np.zeros(g.O, dtype)
-        return SimpleNamespace(g=g, y=np.empty((g.N, g.O), dtype), dx=None, zeros=zeros, unused=unused, work={})
+        return SimpleNamespace(g=g, y=layout.empty((g.N, g.O), dtype), dx=None, zeros=zeros, unused=unused, work={})
 
     def forward(self, x, relu=False):
         """Return the output, or with `relu` its positive part: Sequential asks for it where a ReLU follows."""
@@ -64,6 +64,6 @@ class Linear(Module):
         if not input_gradient:
             return None
         if p.dx is None:
-            p.dx = np.empty(x.shape, x.dtype)
+            p.dx = layout.empty_like(x)
         twin.backward_input(dy, self.weight.data, p.dx, p.g, work)
         return p.dx

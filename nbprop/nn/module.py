@@ -50,8 +50,7 @@ def flatten(parameters):
     if len(dtypes) > 1:
         raise ValueError(f"parameters have dtypes {sorted(map(str, dtypes))}; expected one dtype for the model")
     starts = np.cumsum([0] + [-(-p.size // _ALIGN) * _ALIGN for p in parameters])
-    data = np.zeros(starts[-1], *dtypes)
-    grad = np.zeros_like(data)
+    data, grad = layout.zeros((starts[-1],), *dtypes), layout.zeros((starts[-1],), *dtypes)
     for p, start in zip(parameters, starts):
         part = slice(start, start + p.size)
         values, p_grad = p.data, p.grad

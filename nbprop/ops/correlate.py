@@ -48,7 +48,7 @@ def _merged(p):
 
 
 def _tables(p, mr):
-    a_rows, c_rows, found, seen = [], [], [], {}
+    a_rows, c_rows, found, seen = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [], {}
     kinds = np.zeros((dense.bands(p), 2, 2), np.int64)
     for band in range(dense.bands(p)):
         for half, images in enumerate((p.NB, p.N % p.NB or p.NB)):
@@ -62,7 +62,7 @@ def _tables(p, mr):
                     found.append((first, first + images * region.rows * region.columns, *region[4:]))
                 seen[key] = start, len(found)
             kinds[band, half] = seen[key]
-    return Tables(np.concatenate(a_rows), np.concatenate(c_rows), np.array(found, np.int64), kinds)
+    return Tables(np.concatenate(a_rows), np.concatenate(c_rows), np.array(found, np.int64).reshape(-1, 6), kinds)
 
 
 def _pixels(p, region, images):
@@ -86,12 +86,14 @@ def panels_size(p, dtype):
 def correlate(x, w, ldw, bias, y, p, floor):
     """Fill y (flat) with max(bias + correlation of x with w, floor).
 
-    `w` (flat) holds packed panels (`ldw` = P), or the weights themselves with rows of `ldw` channels where the
-    panels divide them.
+    `w` (flat) holds packed panels (`ldw` = P), or the weights of a single group as they are, with rows of `ldw`
+    channels.
     """
     p, mr, nv, tables, khb, runb = plan(p, x.dtype)
     width = nv * simd.lanes(x.dtype)
     items = dense.blocks(p) * p.G * -(-p.OG // width)
+    if items == 0:
+        return
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
@@ -135,7 +137,7 @@ def _kernels(mr, nv, lanewise):
 
 def _sweep(mr, nv):
     """Make the sweep of one panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another."""
-    micro_kernel = simd.product(mr, nv, False)
+    whole, part = simd.product(mr, nv, False), simd.product(mr, nv, True)
 
     @jit.kernel
     def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor):
@@ -157,12 +159,15 @@ def _sweep(mr, nv):
                     init, i0, si = y, y0, 1
                     if begins:
                         init, i0, si = bias, o, 0
+                    at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
+                    b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
                     for row in range(first, last, mr):
-                        micro_kernel(row, x, a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, a_rows,
-                                     high, taps, count, p.DH * p.W * p.C, p.DW * p.C, 1,
-                                     w, w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw,
-                                     p.KW * p.CG * ldw, p.CG * ldw, ldw,
-                                     init, i0, si, y, y0, c_rows, width, lowest)
+                        if width == P:
+                            whole(row, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
+                                  init, i0, si, y, y0, c_rows, width, lowest)
+                        else:
+                            part(row, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
+                                 init, i0, si, y, y0, c_rows, width, lowest)
 
     return sweep
 

@@ -17,6 +17,7 @@ A table with the start of each pixel is all that stride and dilation come to. We
 P = NV x L output channels, panel[kh][kw][c][P].
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -30,13 +31,15 @@ __all__ = ["Correlation", "Region", "bands", "block", "blocks", "depth", "operat
 # Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core): a block and a panel of
 # weights together fill half of L2.
 _BLOCK = 192 * 1024
-# Weights that do not stay in L2 are read from further away once per block: its pixels must be worth it (14 tiles of
-# 14; 7x7 maps of 512 channels ran 15 % faster with four images per block than with one).
+# Weights that do not stay in L2 are read from further away once per block: its pixels must be worth it. 7x7 maps of
+# 512 channels ran at 268 GFLOP/s with four images per block, at 439 with eight.
 _LARGE_WEIGHTS = 1024 * 1024
-_LARGE_WEIGHTS_PIXELS = 196
-_LARGE_WEIGHTS_BLOCK = 768 * 1024
-# Pixels below which a block takes in further images, so that few rows of its last tiles are repeats.
-_PIXELS = 448
+_LARGE_WEIGHTS_PIXELS = 800
+_LARGE_WEIGHTS_BLOCK = 1600 * 1024
+# Blocks times panels that there should be where threads are worth it, so that many of them find equal shares, and the
+# rows a block should keep for that. Blocks of several images fill the tiles of their corners and edges better.
+_ITEMS = 16
+_ROWS = 4
 # Floating-point operations below which a second thread costs more than it brings: entering a parallel region takes
 # 2 to 3 us (omp), in which one core does about half a million.
 _SERIAL = 2_000_000
@@ -86,17 +89,18 @@ def worth_threads(count):
     return 1 if count < _SERIAL else jit.threads()
 
 
+@functools.cache
 def tile(channels, dtype, lanewise=False):
     """Return (MR, NV): rows and vectors of the accumulator tile for so many output channels.
 
     MR x NV accumulators, NV vectors of b and one broadcast must fit the registers: 32 with AVX-512 or Arm, else 16.
     Measured on one core (Zen 5, 16 lanes, 270 GFLOP/s peak): 14x2, 9x3 and 6x4 98 %; with one vector each
-    multiply-add needs a load of its own: 20x1 86 %, 14x1 72 %. 12x2 and 7x4 spill. A lanewise product loads per
+    multiply-add needs a load of its own: 24x1 86 %, 14x1 72 %. 12x2 and 7x4 spill. A lanewise product loads per
     multiply-add anyway: few rows then keep the row pointers in registers (6x4 13 % faster than 14x2).
     """
     vectors = -(-channels // simd.lanes(np.dtype(dtype)))
     if simd.registers() == 32:
-        rows = {1: 20, 2: 14, 3: 9, 4: 6}
+        rows = {1: 24, 2: 14, 3: 9, 4: 6}
     else:
         rows = {1: 12, 2: 6, 3: 4}
     waste = {nv: -(-vectors // nv) * nv for nv in rows}
@@ -108,18 +112,17 @@ def block(p, dtype):
     """Return `p` with its block sizes filled in."""
     itemsize = np.dtype(dtype).itemsize
     row = max(p.W * p.C * itemsize, 1)
-    rows_read = (p.OH - 1) * p.SH + p.DH * (p.KH - 1) + 1
-    limit = _BLOCK
+    panels = p.G * -(-p.OG // (tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))))
+    items = 1 if operations(p) < _SERIAL else _ITEMS
+    limit, images = _BLOCK, -(-p.N // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
-        images = -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1))
+        images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))
         limit = max(limit, min(images * p.H * row, _LARGE_WEIGHTS_BLOCK))
-    rows_fit = (limit // row - p.DH * (p.KH - 1) - 1) // p.SH + 1
-    rb = -(-p.OH // -(-p.OH // max(rows_fit, 1)))
-    nb = 1
-    if rb == p.OH:
-        most = max(1, min(limit // (max(rows_read, 1) * row), -(-_PIXELS // (p.OH * p.OW)), p.N))
-        nb = -(-p.N // -(-p.N // most)) if p.N else 1
-    return p._replace(NB=nb, RB=rb)
+    rows_fit = max((limit // row - p.DH * (p.KH - 1) - 1) // p.SH + 1, 1)
+    rows_spread = max(p.OH * p.N * panels // items, _ROWS)
+    rb = -(-p.OH // -(-p.OH // min(rows_fit, rows_spread))) if p.OH else 1
+    nb = max(1, min(limit // max(p.H * row, 1), images, p.N)) if rb == p.OH else 1
+    return p._replace(NB=-(-p.N // -(-p.N // nb)) if p.N else 1, RB=rb)
 
 
 def bands(p):

@@ -20,9 +20,11 @@ _ROW = np.zeros(1, np.int64)  # the table of a single row
 
 __all__ = ["outer", "partials_shape", "plan"]
 
-# Bytes of partial sums in all, and the most chunks: the sums are written and read once more than the gradient itself.
+# Bytes of partial sums in all, the most chunks, and the fewest pixels of one: a chunk writes and reads the whole
+# gradient once more.
 _PARTIALS = 2 * 1024 * 1024
 _CHUNKS = 32
+_PIXELS = 256
 
 
 class Tables(NamedTuple):
@@ -46,12 +48,13 @@ def plan(p, dtype):
     mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
     mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
     weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * np.dtype(dtype).itemsize
-    chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p)))
+    pixels = p.N * p.OH * p.OW
+    chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), pixels // _PIXELS))
     return p, mr, nv, _tables(p, mr), chunks, np.ones(nv * simd.lanes(np.dtype(dtype)), dtype)
 
 
 def _tables(p, mr):
-    a_rows, c_rows, windows, found, seen = [], [], {}, [], {}
+    a_rows, c_rows, windows, found, seen = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], {}, [], {}
     kinds = np.zeros((dense.bands(p), 2), np.int64)
     for band in range(dense.bands(p)):
         key = dense.regions(p, band)
@@ -67,7 +70,7 @@ def _tables(p, mr):
                 found.append((*region[:4], *windows[window]))
             seen[key] = start, len(found)
         kinds[band] = seen[key]
-    return Tables(np.concatenate(a_rows), np.concatenate(c_rows), np.array(found, np.int64), kinds)
+    return Tables(np.concatenate(a_rows), np.concatenate(c_rows), np.array(found, np.int64).reshape(-1, 6), kinds)
 
 
 def _taps(p, kh0, kh1, kw0, kw1):

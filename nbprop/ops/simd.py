@@ -40,6 +40,7 @@ def vector_bytes() -> int:
     return 64 if "zmm" in assembly else 32 if "ymm" in assembly else 16
 
 
+@functools.cache
 def registers() -> int:
     """Return how many vector registers the processor has: 32 with AVX-512 or on Arm, 16 with AVX2 or SSE."""
     arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))
@@ -72,6 +73,8 @@ def product(mr, nv, masked, lanewise=False):
                                c, c0, c_rows, width, floor)
         return signature, functools.partial(_emit, mr, nv, masked, lanewise)
 
+    # Kernels that close over it are cached under a hash of its pickle, which holds a random identity; see jit.scalar.
+    micro_kernel._set_uuid(f"{__name__}.product({mr}, {nv}, {masked}, {lanewise})")
     return micro_kernel
 
 

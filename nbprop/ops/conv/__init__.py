@@ -118,8 +118,7 @@ def conv2d_backward_weight(dy, x, w_shape, stride=1, padding=0, dilation=1, grou
     g = shapes.conv2d(x.shape, w_shape, stride, padding, dilation, groups)
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     dy, x = layout.channels_last(dy), layout.channels_last(x)
-    dw = layout.from_khwio(np.empty((g.KH, g.KW, g.C // g.G, g.O), x.dtype))
-    db = np.empty(g.O, x.dtype)
+    dw, db = layout.empty_weights((g.O, g.C // g.G, g.KH, g.KW), x.dtype), layout.empty((g.O,), x.dtype)
     twin = backend.twin("conv", x)
     twin.backward_weight(dy, x, dw, db, g, twin.workspace(g, x.dtype))
     return dw, db

@@ -18,7 +18,8 @@ def workspace(g, dtype):
     p = plan.forward(g)
     correlations = [p] + [phase.correlation for phase in plan.phases(g)]
     chunks, sums = outer.partials_shape(p, dtype)
-    return np.empty(max([chunks * sums, 1] + [correlate.panels_size(q, dtype) for q in correlations]), dtype)
+    size = max([chunks * sums, 1] + [correlate.panels_size(q, dtype) for q in correlations])
+    return layout.empty((size,), dtype)
 
 
 def forward(x, w, b, y, g, relu, work):
@@ -26,7 +27,7 @@ def forward(x, w, b, y, g, relu, work):
     x, y, w = layout.nhwc(x).reshape(-1), layout.nhwc(y).reshape(-1), layout.khwio(w).reshape(-1)
     p = plan.forward(g)
     width = correlate.panel_width(p, x.dtype)
-    in_place = p.G == 1 and p.OG % width == 0 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS) or p.LANEWISE
+    in_place = p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS) or p.LANEWISE
     ldw = p.OG
     if not in_place:
         pack.pack(w, work, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))

@@ -40,7 +40,7 @@ def linear_forward(x, w, b=None):
     g = shapes.linear(x.shape, w.shape)
     b = np.zeros(g.O, x.dtype) if b is None else layout.contiguous(b)
     shapes.check_shape("b", b, (g.O,))
-    y = np.empty((g.N, g.O), x.dtype)
+    y = layout.empty((g.N, g.O), x.dtype)
     twin = backend.twin("linear", x)
     twin.forward(layout.contiguous(x), layout.contiguous(w.T).T, b, y, g, False, twin.workspace(g, x.dtype))
     return y
@@ -74,7 +74,7 @@ def linear_backward_input(dy, w):
     shapes.check_same_dtype(dy=dy, w=w)
     g = shapes.Linear(dy.shape[0], w.shape[1], w.shape[0])
     shapes.check_shape("dy", dy, (g.N, g.O))
-    dx = np.empty((g.N, g.K), dy.dtype)
+    dx = layout.empty((g.N, g.K), dy.dtype)
     twin = backend.twin("linear", dy)
     twin.backward_input(layout.contiguous(dy), layout.contiguous(w.T).T, dx, g, twin.workspace(g, dy.dtype))
     return dx
@@ -109,7 +109,7 @@ def linear_backward_weight(dy, x):
     shapes.check_same_dtype(dy=dy, x=x)
     g = shapes.Linear(x.shape[0], x.shape[1], dy.shape[1])
     shapes.check_shape("dy", dy, (g.N, g.O))
-    dw, db = np.empty((g.K, g.O), x.dtype).T, np.empty(g.O, x.dtype)
+    dw, db = layout.empty((g.K, g.O), x.dtype).T, layout.empty((g.O,), x.dtype)
     twin = backend.twin("linear", x)
     twin.backward_weight(layout.contiguous(dy), layout.contiguous(x), dw, db, g, twin.workspace(g, x.dtype))
     return dw, db
