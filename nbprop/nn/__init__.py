@@ -18,9 +18,10 @@ from nbprop.nn.activation import (
     Softplus,
     Tanh,
 )
-from nbprop.nn.conv import Conv2d
+from nbprop.nn.conv import Conv2d, ConvTranspose2d
 from nbprop.nn.dropout import Dropout
 from nbprop.nn.flatten import Flatten
+from nbprop.nn.fold import Fold, Unfold
 from nbprop.nn.function import Function
 from nbprop.nn.graph import Graph, Residual
 from nbprop.nn.linear import Linear
@@ -35,10 +36,21 @@ from nbprop.nn.loss import (
 )
 from nbprop.nn.merge import Add, Concat, Merge
 from nbprop.nn.module import Module, Parameter
+from nbprop.nn.padding import (
+    CircularPad2d,
+    ConstantPad2d,
+    Crop2d,
+    ReflectionPad2d,
+    ReplicationPad2d,
+    ZeroPad2d,
+)
 from nbprop.nn.pooling import AvgPool2d, MaxPool2d
 from nbprop.nn.recompute import Recompute
 from nbprop.nn.sequential import Sequential
 from nbprop.nn.softmax import LogSoftmax, Softmax
+from nbprop.nn.style import GramMatrix, StyleLoss
+from nbprop.nn.total_variation import TotalVariationLoss
+from nbprop.nn.upsample import Upsample
 
 __all__ = [
     "ELU",
@@ -48,13 +60,19 @@ __all__ = [
     "Add",
     "AvgPool2d",
     "BCEWithLogitsLoss",
+    "CircularPad2d",
     "Concat",
+    "ConstantPad2d",
     "Conv2d",
+    "ConvTranspose2d",
+    "Crop2d",
     "CrossEntropyLoss",
     "Dropout",
     "EuclideanLoss",
     "Flatten",
+    "Fold",
     "Function",
+    "GramMatrix",
     "Graph",
     "Hardsigmoid",
     "Hardswish",
@@ -75,11 +93,18 @@ __all__ = [
     "Power",
     "ReLU",
     "Recompute",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
     "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "StyleLoss",
     "Tanh",
+    "TotalVariationLoss",
+    "Unfold",
+    "Upsample",
+    "ZeroPad2d",
 ]

@@ -9,7 +9,7 @@ from nbprop.nn import init
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter, as_input
 
-__all__ = ["Conv2d", "workspace"]
+__all__ = ["Conv2d", "ConvTranspose2d", "workspace"]
 
 
 class Conv2d(Module):
@@ -73,6 +73,79 @@ class Conv2d(Module):
         p, x = self.last
         dy = as_gradient(dy, p.y)
         twin = backend.twin("conv", x)
+        work = workspace(twin, p, x.dtype)
+        db = p.unused if self.bias is None else self.bias.grad
+        twin.backward_weight(dy, x, self.weight.grad, db, p.g, work)
+        if not input_gradient:
+            return None
+        if p.dx is None:
+            p.dx = layout.empty(x.shape, x.dtype)
+        twin.backward_input(dy, self.weight.data, p.dx, p.g, work)
+        return p.dx
+
+
+class ConvTranspose2d(Module):
+    """Spread (N, C, H, W) through learned kernels: `ops.conv_transpose`, with torch.nn.ConvTranspose2d's arguments.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        C and O.
+    kernel_size, stride, padding, output_padding : int or (int, int)
+        Rows and columns.
+    groups : int
+        Must divide both channel counts.
+    bias : bool
+        Whether a bias is learned.
+    dilation : int or (int, int)
+        Rows and columns.
+    padding_mode : str
+        Only "zeros".
+    dtype : numpy dtype
+        float32 or float64.
+
+    Notes
+    -----
+    `weight` is (C, O / groups, KH, KW). Source: seed 000, section 3.7.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
+                 bias=True, dilation=1, padding_mode="zeros", dtype=np.float32):
+        if padding_mode != "zeros":
+            raise ValueError(f'padding_mode is {padding_mode!r}; only "zeros" is supported')
+        C, O = shapes.integer("in_channels", in_channels, 1), shapes.integer("out_channels", out_channels, 1)
+        G = shapes.integer("groups", groups, 1)
+        if C % G or O % G:
+            raise ValueError(f"groups is {G}; expected a divisor of in_channels {C} and out_channels {O}")
+        KH, KW = shapes.pair("kernel_size", kernel_size, 1)
+        self.settings = (stride, padding, output_padding, dilation, groups)
+        fan_in = O // G * KH * KW
+        self.weight = Parameter(init.uniform((C, O // G, KH, KW), fan_in, dtype), memory=(2, 3, 1, 0))
+        self.bias = Parameter(init.uniform((O,), fan_in, dtype)) if bias else None
+
+    def allocate(self, shape, dtype):
+        if len(shape) != 4:
+            raise ValueError(f"x has shape {tuple(shape)}; expected (N, C, H, W)")
+        if dtype != self.weight.dtype:
+            raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
+        g = shapes.conv_transpose2d(shape, self.weight.shape, *self.settings)
+        y = layout.empty((g.N, g.C, g.H, g.W), dtype)
+        zeros, unused = np.zeros(g.C, dtype), np.zeros(g.C, dtype)
+        return SimpleNamespace(g=g, y=y, dx=None, zeros=zeros, unused=unused, work={})
+
+    def forward(self, x):
+        x = as_input(x)
+        p = self.plan(x)
+        self.last = p, x
+        bias = p.zeros if self.bias is None else self.bias.data
+        twin = backend.twin("conv_transpose", x)
+        twin.forward(x, self.weight.data, bias, p.y, p.g, False, workspace(twin, p, x.dtype))
+        return p.y
+
+    def backward(self, dy, input_gradient=True):
+        p, x = self.last
+        dy = as_gradient(dy, p.y)
+        twin = backend.twin("conv_transpose", x)
         work = workspace(twin, p, x.dtype)
         db = p.unused if self.bias is None else self.bias.grad
         twin.backward_weight(dy, x, self.weight.grad, db, p.g, work)

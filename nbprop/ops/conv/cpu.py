@@ -6,7 +6,7 @@ from nbprop import jit, layout
 from nbprop.ops import correlate, dense, outer
 from nbprop.ops.conv import pack, plan
 
-__all__ = ["backward_input", "backward_weight", "forward", "workspace"]
+__all__ = ["adjoint", "backward_input", "backward_weight", "forward", "workspace"]
 
 # Pixels above which copying the weights into panels costs less than sweeping them with gaps between their rows: the
 # copy is one pass over them, the sweep one per tile of 6 to 14 pixels.
@@ -37,15 +37,20 @@ def forward(x, w, b, y, g, relu, work):
 
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
+    adjoint(dy, w, np.zeros(g.C, dy.dtype), dx, g, False, work)
+
+
+def adjoint(dy, w, b, dx, g, relu, work):
+    """Fill dx = b + the input gradient, or its positive part: a transposed convolution's forward pass."""
     dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
-    zeros = _zeros(g.C, dy.dtype)
     for p, taps in plan.phases(g):
         width = correlate.panel_width(p, dy.dtype)
         if p.LANEWISE:
+            width = p.C
             pack.pack_reversed(w, work, p.C, g.KW, taps)
         else:
             pack.pack_transposed(w, work, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
-        correlate.correlate(dy, work, p.C if p.LANEWISE else width, zeros, dx, p, _floor(dy.dtype, False))
+        correlate.correlate(dy, work, width, b, dx, p, _floor(dy.dtype, relu))
 
 
 def backward_weight(dy, x, dw, db, g, work):
@@ -59,6 +64,3 @@ def backward_weight(dy, x, dw, db, g, work):
 def _floor(dtype, relu):
     return dtype.type(0 if relu else -np.inf)
 
-
-def _zeros(count, dtype):
-    return np.zeros(count, dtype)
