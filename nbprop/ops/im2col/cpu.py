@@ -1,0 +1,109 @@
+"""Windows as columns on channels-last memory: lines of one channel, sixteen channels at a time.
+
+A line columns[n, c, kh, kw, oh] is contiguous, and reads every SW-th pixel of one row of x: neighbouring
+channels find those pixels in cache. im2col's tasks are blocks of channels, col2im's are rows of x, so that no
+two write to one place.
+"""
+
+from numba import prange
+
+from nbprop import jit, layout
+from nbprop.ops.flat import tasks
+
+__all__ = ["col2im", "im2col"]
+
+_BLOCK = 16  # channels: a cache line of float32
+
+
+@jit.scalar
+def _inside(k, D, S, P, size, count):
+    # Windows first .. stop - 1 of `count` have their tap k inside the image.
+    off = k * D - P
+    first = 0 if off >= 0 else (S - 1 - off) // S
+    stop = min(count, (size - 1 - off) // S + 1 if off < size else 0)
+    return min(first, count), max(stop, min(first, count)), off
+
+
+@jit.kernel
+def _im2col_blocks(x, columns, g, begin, end):
+    """Fill blocks begin .. end - 1 of channels; x (N, H, W, C), columns (N, C, KH, KW, OH, OW)."""
+    _, H, W, C = x.shape
+    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = g.kernel, g.stride, g.padding, g.dilation
+    blocks = (C + _BLOCK - 1) // _BLOCK
+    for block in range(begin, end):
+        n, c0 = block // blocks, block % blocks * _BLOCK
+        for kh in range(KH):
+            for kw in range(KW):
+                first, stop, off = _inside(kw, DW, SW, PW, W, g.OW)
+                for oh in range(g.OH):
+                    h = oh * SH + kh * DH - PH
+                    for c in range(c0, min(c0 + _BLOCK, C)):
+                        line = columns[n, c, kh, kw, oh]
+                        if h < 0 or h >= H:
+                            line[:] = 0
+                            continue
+                        row = x[n, h]
+                        line[:first] = 0
+                        for ow in range(first, stop):
+                            line[ow] = row[ow * SW + off, c]
+                        line[stop:] = 0
+
+
+@jit.driver
+def _im2col_tasks(x, columns, g, blocks, count):
+    for t in prange(count):
+        _im2col_blocks(x, columns, g, blocks * t // count, blocks * (t + 1) // count)
+
+
+@jit.kernel
+def _col2im_rows(columns, x, g, begin, end):
+    """Fill rows begin .. end - 1 of x, counted over all images."""
+    _, H, W, C = x.shape
+    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = g.kernel, g.stride, g.padding, g.dilation
+    for index in range(begin, end):
+        n, h = index // H, index % H
+        row = x[n, h]
+        row[:] = 0
+        for kh in range(KH):
+            from_top = h + PH - kh * DH
+            oh = from_top // SH
+            if from_top % SH or oh < 0 or oh >= g.OH:
+                continue
+            for kw in range(KW):
+                first, stop, off = _inside(kw, DW, SW, PW, W, g.OW)
+                for c in range(C):
+                    line = columns[n, c, kh, kw, oh]
+                    for ow in range(first, stop):
+                        row[ow * SW + off, c] += line[ow]
+
+
+@jit.driver
+def _col2im_tasks(columns, x, g, rows, count):
+    for t in prange(count):
+        _col2im_rows(columns, x, g, rows * t // count, rows * (t + 1) // count)
+
+
+def im2col(x, columns, g):
+    N, C, _, _ = x.shape
+    images, lines = _views(x, columns, g)
+    blocks = N * -(-C // _BLOCK)
+    count = tasks(columns.size)
+    if count == 1:
+        _im2col_blocks(images, lines, g, 0, blocks)
+    else:
+        _im2col_tasks(images, lines, g, blocks, count)
+
+
+def col2im(columns, x, g):
+    N, _, H, _ = x.shape
+    images, lines = _views(x, columns, g)
+    count = tasks(columns.size)
+    if count == 1:
+        _col2im_rows(lines, images, g, 0, N * H)
+    else:
+        _col2im_tasks(lines, images, g, N * H, count)
+
+
+def _views(x, columns, g):
+    N, C, _, _ = x.shape
+    return layout.nhwc(x), columns.reshape(N, C, *g.kernel, g.OH, g.OW)

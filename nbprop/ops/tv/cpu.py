@@ -1,0 +1,116 @@
+"""Total variation on channels-last memory: one pass over rows of W C elements, each against the row below.
+
+For a row i, p and q are what its differences give to the right and down; then
+
+    dx[i] = q of row i - 1  -  p  -  q  +  p of one pixel to the left
+
+so each row needs only the q of the row above: three rows of scratch memory per task. A band of rows begins by
+computing the q above it once more, so that no two tasks write to one place. Bands are fixed, and each has its
+own sum: any number of threads gives the same bits.
+"""
+
+import math
+
+import numpy as np
+from numba import prange
+
+from nbprop import jit, layout
+from nbprop.ops.flat import tasks
+
+__all__ = ["total_variation"]
+
+
+@jit.kernel(reassoc=True)
+def _isotropic(row, right, below, p, q, eps2):
+    """Fill p and q for a run of elements; return the sum of their norms."""
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    total = zero
+    for i in range(row.size):
+        across, down = right[i] - row[i], below[i] - row[i]
+        norm = math.sqrt(across * across + down * down + eps2)
+        over = zero if norm == zero else one / norm
+        p[i] = across * over
+        q[i] = down * over
+        total += norm
+    return np.float64(total)
+
+
+@jit.kernel(reassoc=True)
+def _anisotropic(row, right, below, p, q, eps2):
+    """Fill p and q for a run of elements; return the sum of both their norms."""
+    zero = row.dtype.type(0)
+    total = zero
+    for i in range(row.size):
+        across, down = right[i] - row[i], below[i] - row[i]
+        norm_across = math.sqrt(across * across + eps2)
+        norm_down = math.sqrt(down * down + eps2)
+        p[i] = zero if norm_across == zero else across / norm_across
+        q[i] = zero if norm_down == zero else down / norm_down
+        total += norm_across + norm_down
+    return np.float64(total)
+
+
+@jit.kernel
+def _row(row, below, p, q, C, anisotropic, eps2):
+    """Fill p[C:] and q for one row; return its sum. The last pixel is its own right neighbour."""
+    own, last = p[C:], row.size - C
+    if anisotropic:
+        return (_anisotropic(row[:last], row[C:], below[:last], own[:last], q[:last], eps2)
+                + _anisotropic(row[last:], row[last:], below[last:], own[last:], q[last:], eps2))
+    return (_isotropic(row[:last], row[C:], below[:last], own[:last], q[:last], eps2)
+            + _isotropic(row[last:], row[last:], below[last:], own[last:], q[last:], eps2))
+
+
+@jit.kernel
+def _gather(into, above, p, q, C, scale):
+    left, own = p[: into.size], p[C:]
+    for i in range(into.size):
+        into[i] = scale * (above[i] - own[i] - q[i] + left[i])
+
+
+@jit.kernel
+def _band(x, dx, first, end, C, anisotropic, eps2, scale, work):
+    """Fill rows first .. end - 1 of one image's gradient, x and dx being (H, W C); return their sum."""
+    H, length = x.shape
+    p, above, q = work[: length + C], work[length + C : 2 * length + C], work[2 * length + C :]
+    if first:
+        _row(x[first - 1], x[first], p, above, C, anisotropic, eps2)
+    else:
+        above[:] = 0
+    p[:C] = 0
+    total = 0.0
+    for i in range(first, end):
+        # The last row is its own lower neighbour.
+        total += _row(x[i], x[min(i + 1, H - 1)], p, q, C, anisotropic, eps2)
+        _gather(dx[i], above, p, q, C, scale)
+        above, q = q, above
+    return total
+
+
+@jit.kernel
+def _bands(x, dx, C, anisotropic, eps2, scale, sums, work, begin, end):
+    bands = sums.shape[1]
+    H = x.shape[1]
+    for band in range(begin, end):
+        n, k = band // bands, band % bands
+        first, stop = H * k // bands, H * (k + 1) // bands
+        sums[n, k] = _band(x[n], dx[n], first, stop, C, anisotropic, eps2, scale, work)
+
+
+@jit.driver
+def _tasks(x, dx, C, anisotropic, eps2, scale, sums, work, count):
+    for t in prange(count):
+        begin, end = sums.size * t // count, sums.size * (t + 1) // count
+        _bands(x, dx, C, anisotropic, eps2, scale, sums, work[t], begin, end)
+
+
+def total_variation(x, anisotropic, eps, scale, dx, sums, work):
+    N, C, H, W = x.shape
+    rows, gradient = (layout.nhwc(a).reshape(N, H, W * C) for a in (x, dx))
+    real = x.dtype.type
+    arguments = rows, gradient, C, anisotropic, real(eps) * real(eps), real(scale), sums
+    count = min(tasks(x.size), len(work))
+    if count == 1:
+        _bands(*arguments, work[0], 0, sums.size)
+    else:
+        _tasks(*arguments, work, count)

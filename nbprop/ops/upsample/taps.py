@@ -1,0 +1,54 @@
+"""Which positions of x one position of y is made of, along one axis: torch's rules, in torch's precision."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Taps", "taps"]
+
+
+class Taps(NamedTuple):
+    """One axis of a resizing: y[o] = (1 - weight[o]) x[first[o]] + weight[o] x[second[o]].
+
+    Positions begin[i] .. end[i] - 1 of y are those that x's position i may have a part in.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    weight: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+
+@functools.lru_cache(maxsize=256)
+def taps(size, count, scale, mode, align_corners, dtype):
+    """Return the taps of `count` positions on `size`, for a scale_factor (0 if none was given).
+
+        nearest                         first = floor(o size / count), weight = 0
+        bilinear                        first + weight = max((o + 1/2) size / count - 1/2, 0)
+        bilinear with align_corners     first + weight = o (size - 1) / (count - 1)
+
+    A given scale replaces count / size (whose floor count is). The positions are computed in the array's own
+    dtype, as torch does: rounding decides which of two neighbours is the nearest.
+    """
+    real = np.dtype(dtype).type
+    o = np.arange(count).astype(dtype)
+    step = real(1 / scale) if scale else real(size) / real(count)
+    if count == size:
+        position = o
+    elif mode == "nearest":
+        position = np.floor((o * step).astype(np.float32))
+    elif align_corners:
+        position = o * (real(size - 1) / real(count - 1) if count > 1 else real(0))
+    else:
+        position = np.maximum((o + real(0.5)) * step - real(0.5), real(0))
+    first = np.minimum(position.astype(np.int64), size - 1)
+    if mode == "nearest":
+        second, weight = first, np.zeros(count, dtype)
+        begin = np.searchsorted(first, np.arange(size))
+    else:
+        second, weight = np.minimum(first + 1, size - 1), np.clip(position - first, 0, 1).astype(dtype)
+        begin = np.searchsorted(first, np.arange(size) - 1)
+    end = np.searchsorted(first, np.arange(size), side="right")
+    return Taps(first, second, weight, begin.astype(np.int64), end.astype(np.int64))
