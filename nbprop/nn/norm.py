@@ -1,0 +1,241 @@
+"""Batch, instance and group norm, and MVN: one op over different groups of values."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from nbprop import backend, layout, shapes
+from nbprop.nn.gradient import as_gradient
+from nbprop.nn.module import Module, Parameter, as_input
+from nbprop.ops.norm.deviation import DIVISORS, fill_divisors
+
+__all__ = ["MVN", "BatchNorm2d", "GroupNorm", "InstanceNorm2d"]
+
+
+class _Norm(Module):
+    """Shared by the four layers: groups, divisor, an optional affine part, running statistics."""
+
+    ranks = (4,)
+
+    def __init__(self, channels, groups, over_batch, eps, affine, dtype, divisor=DIVISORS[0]):
+        self.channels, self.groups, self.over_batch = channels, groups, over_batch
+        self.eps, self.divisor = shapes.not_negative("eps", eps), DIVISORS.index(divisor)
+        self.weight = Parameter(np.ones(channels, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(channels, dtype)) if affine else None
+        self.running_mean = None
+
+    def _track(self, channels, momentum, track_running_stats, dtype):
+        if momentum is not None:
+            momentum = shapes.probability("momentum", momentum)
+        self.momentum, self.track_running_stats = momentum, bool(track_running_stats)
+        if track_running_stats:
+            self.state = ("running_mean", "running_var", "num_batches_tracked")
+            self.running_mean, self.running_var = np.zeros(channels, dtype), np.ones(channels, dtype)
+            self.num_batches_tracked = np.array(0, np.int64)
+
+    @property
+    def fixed(self):
+        """Whether statistics are the running ones and not the input's own."""
+        return not self.training and self.running_mean is not None
+
+    def allocate(self, shape, dtype):
+        C = shape[1]
+        self._check(C, shape, dtype)
+        y, dx = layout.empty(shape, dtype), layout.empty(shape, dtype)
+        return SimpleNamespace(
+            y=y, y4=_image(y), dx=dx, dx4=_image(dx), statistics={},
+            ones=np.ones(C, dtype), zeros=np.zeros(C, dtype), unused=(np.empty(C, dtype), np.empty(C, dtype)),
+        )  # fmt: skip
+
+    def _check(self, C, shape, dtype):
+        if self.channels not in (None, C):
+            raise ValueError(f"x has {C} channels (shape {tuple(shape)}); expected {self.channels}")
+        if self.weight is not None and dtype != self.weight.dtype:
+            raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
+
+    def forward(self, x):
+        shapes.check_array("x", x, self.ranks)
+        x = as_input(x)
+        p = self.plan(x)
+        x = _image(x)
+        fixed = self.fixed
+        B, G = shapes.norm2d(x.shape, self.groups, self.over_batch or fixed, fixed)
+        twin = backend.twin("norm", x)
+        s = _statistics(p, twin, x, B, G)
+        if fixed:
+            s.mean[0], s.variance[0] = self.running_mean, self.running_var
+        else:
+            twin.norm_statistics(x, s.mean, s.variance, s.work)
+            if self.training and self.running_mean is not None and x.size:
+                self._remember(s, x.size // s.mean.size)
+        fill_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
+        weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
+        twin.norm_forward(x, weight, bias, s.mean, s.rstd, p.y4, s.work)
+        self._last = p, s, x, twin, fixed
+        return p.y
+
+    def _remember(self, s, m):
+        """Move the running statistics towards those of this batch; the variance is the unbiased one."""
+        share = self._share()
+        for running, now, factor in (self.running_mean, s.mean, 1), (self.running_var, s.variance, m / (m - 1)):
+            np.mean(now, axis=0, out=s.change)
+            s.change *= factor
+            s.change -= running
+            s.change *= share
+            running += s.change
+
+    def _share(self):
+        return self.momentum
+
+    def backward(self, dy, input_gradient=True):
+        p, s, x, twin, fixed = self._last
+        dy = _image(as_gradient(dy, p.y))
+        if self.weight is not None or (input_gradient and not fixed):
+            dw, db = p.unused if self.weight is None else (self.weight.grad, self.bias.grad)
+            twin.norm_backward_sums(dy, x, s.mean, s.sums, s.work)
+            twin.norm_backward_weight(s.sums, s.rstd, dw, db)
+        if not input_gradient:
+            return None
+        weight = p.ones if self.weight is None else self.weight.data
+        twin.norm_backward_input(dy, x, weight, s.mean, s.rstd, s.pull, s.sums, fixed, p.dx4, s.work)
+        return p.dx
+
+
+def _image(x):
+    """View (N, C) as (N, C, 1, 1)."""
+    return x.reshape(*x.shape, 1, 1) if x.ndim == 2 else x
+
+
+def _statistics(p, twin, x, B, G):
+    """Return a plan's buffers for the statistics of B blocks, allocated at their first use."""
+    if (B, twin) not in p.statistics:
+        mean, variance, rstd, pull = np.empty((4, B, G))
+        p.statistics[B, twin] = SimpleNamespace(
+            mean=mean, variance=variance, rstd=rstd, pull=pull, sums=np.empty((2, B, x.shape[1])),
+            change=np.empty(G), work=twin.workspace(x.shape, B, x.dtype),
+        )  # fmt: skip
+    return p.statistics[B, twin]
+
+
+class BatchNorm2d(_Norm):
+    """Normalise each channel over the batch, then scale and shift it: `ops.norm.norm_forward`.
+
+    In training with the batch's own statistics, which move the running ones; in evaluation with these.
+
+    Parameters
+    ----------
+    num_features : int
+        C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        The share of a batch in the running statistics; None for the mean of all batches.
+    affine : bool
+        Whether a weight and a bias per channel are learned.
+    track_running_stats : bool
+        Keep `running_mean`, `running_var` (unbiased) and `num_batches_tracked`, as part of the state; else
+        evaluation takes the batch's own statistics, too.
+    dtype : numpy dtype
+        float32 or float64.
+
+    Notes
+    -----
+    An empty batch leaves the running statistics as they are. Source: Ioffe and Szegedy 2015, algorithms 1, 2.
+    """
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True,
+                 dtype=np.float32):
+        C = shapes.integer("num_features", num_features, 1)
+        super().__init__(C, C, True, eps, affine, dtype)
+        self._track(C, momentum, track_running_stats, dtype)
+
+    def _share(self):
+        self.num_batches_tracked += 1
+        return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+
+
+class InstanceNorm2d(_Norm):
+    """Normalise each channel of each image: `ops.norm.norm_forward` (seed 000, section 3.5).
+
+    Parameters
+    ----------
+    num_features : int
+        C.
+    eps : float
+        Added to the variance.
+    momentum : float
+        The share of a batch in the running statistics.
+    affine : bool
+        Whether a weight and a bias per channel are learned.
+    track_running_stats : bool
+        Keep the running means of the images' means and unbiased variances, and evaluate with them. As in
+        torch, `num_batches_tracked` is in the state and is not counted.
+    dtype : numpy dtype
+        float32 or float64.
+
+    Notes
+    -----
+    A map of 1 x 1 has nothing to normalise and is refused, as in torch.
+    """
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False,
+                 dtype=np.float32):
+        C = shapes.integer("num_features", num_features, 1)
+        super().__init__(C, C, False, eps, affine, dtype)
+        if momentum is None:
+            raise ValueError("momentum is None; expected a number from 0 to 1")
+        self._track(C, momentum, track_running_stats, dtype)
+
+
+class GroupNorm(_Norm):
+    """Normalise groups of neighbouring channels of each image: `ops.norm.norm_forward`.
+
+    Parameters
+    ----------
+    num_groups : int
+        G, a divisor of `num_channels`.
+    num_channels : int
+        C. The input is (N, C) or (N, C, H, W).
+    eps : float
+        Added to the variance.
+    affine : bool
+        Whether a weight and a bias per channel are learned.
+    dtype : numpy dtype
+        float32 or float64.
+
+    Notes
+    -----
+    A group of one value has nothing to normalise and is refused. Source: Wu and He 2018, section 3.
+    """
+
+    ranks = (2, 4)
+
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, dtype=np.float32):
+        G, C = shapes.integer("num_groups", num_groups, 1), shapes.integer("num_channels", num_channels, 1)
+        if C % G:
+            raise ValueError(f"num_groups is {G}; expected a divisor of num_channels {C}")
+        super().__init__(C, G, False, eps, affine, dtype)
+
+
+class MVN(_Norm):
+    """Mean-variance normalisation in Caffe's form (seed 000, section 3.5).
+
+        y = (x - mean) / (sqrt(v) + eps)
+
+    Parameters
+    ----------
+    normalize_variance : bool
+        Divide by the standard deviation; else only subtract the mean.
+    across_channels : bool
+        Take mean and variance v of a whole image, not of each of its channels.
+    eps : float
+        Added to the standard deviation.
+
+    Notes
+    -----
+    Where all values are equal, v = 0 and sqrt has no slope: the gradient is then that of the mean alone.
+    """
+
+    def __init__(self, normalize_variance=True, across_channels=False, eps=1e-9):
+        divisor = "sqrt(v) + eps" if normalize_variance else "1"
+        super().__init__(None, 1 if across_channels else None, False, eps, False, None, divisor)

@@ -1,0 +1,361 @@
+"""Norms on channels-last memory, in four passes: moments, forward, the gradient's sums, dx.
+
+Each pass cuts memory alike (see cut.py). Sums run over a block of tiles in the dtype of x, and over blocks,
+chunks and channels of a group in float64. Deviations are taken from the mean of all that came before: the
+rounding of a block's moments is then at most as large as that of the variance they join.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+from numba import prange
+
+from nbprop import jit
+from nbprop.ops.flat import flat
+from nbprop.ops.moments import joined
+from nbprop.ops.norm.cut import cut
+
+_SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
+_BLOCK = 64  # tiles that are summed up in the dtype of x
+
+
+def workspace(shape, B, dtype):
+    size = cut(shape, B)
+    tasks = size.B * size.K
+    return SimpleNamespace(
+        size=size,
+        tiles=np.empty((tasks, 4, size.T), dtype),
+        partials=np.empty((tasks, 2, size.C), np.float64),
+    )
+
+
+@jit.scalar
+def _bounds(size, t):
+    """Return the block of task t, and its run of memory; none if rounding up left nothing for it."""
+    _, R, C, _, K, step = size
+    b, k = t // K, t % K
+    return b, b * R * C + min(k * step, R * C), b * R * C + min((k + 1) * step, R * C)
+
+
+@jit.kernel
+def _add_moments(run, centre, sums, squares):
+    """Add run - centre and its square to the tile's sums, four tiles at a time."""
+    T = centre.size
+    fours = run.size // (4 * T)
+    for i in range(fours):
+        r0 = run[4 * i * T : (4 * i + 1) * T]
+        r1 = run[(4 * i + 1) * T : (4 * i + 2) * T]
+        r2 = run[(4 * i + 2) * T : (4 * i + 3) * T]
+        r3 = run[(4 * i + 3) * T : (4 * i + 4) * T]
+        for j in range(T):
+            d0, d1, d2, d3 = r0[j] - centre[j], r1[j] - centre[j], r2[j] - centre[j], r3[j] - centre[j]
+            sums[j] += (d0 + d1) + (d2 + d3)
+            squares[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+    for start in range(4 * fours * T, run.size, T):
+        rest = run[start : start + T]  # the last one may be shorter
+        for j in range(rest.size):
+            d = rest[j] - centre[j]
+            sums[j] += d
+            squares[j] += d * d
+
+
+@jit.kernel
+def _fold(sums, C):
+    """Halve a tile until its first C elements hold each channel's sum."""
+    width = sums.size
+    while width > C:
+        width //= 2
+        low, high = sums[:width], sums[width : 2 * width]
+        for j in range(width):
+            low[j] += high[j]
+
+
+@jit.kernel
+def _spread(mean, tile):
+    """Fill a tile with q copies of the channels' means."""
+    for start in range(0, tile.size, mean.size):
+        part = tile[start : start + mean.size]
+        for c in range(part.size):
+            part[c] = mean[c]
+
+
+@jit.kernel
+def _join_block(centre, sums, squares, rows, block_rows, mean, scatter):
+    """Join `block_rows` rows with sums of deviations from `centre` to `rows` rows with mean and scatter."""
+    for c in range(mean.size):
+        s, d = np.float64(sums[c]), np.float64(centre[c])
+        own = s / block_rows
+        mean[c], scatter[c] = joined(rows, mean[c], scatter[c], block_rows, d + own, squares[c] - s * own)
+
+
+@jit.kernel
+def _moments_tasks(x, size, tiles, partials, begin, end):
+    """Fill each task's partials with its rows' mean and sum of squared deviations from it, per channel."""
+    C, T = size[2], size[3]
+    for t in range(begin, end):
+        _, start, stop = _bounds(size, t)
+        centre, sums, squares = tiles[t, 0], tiles[t, 1], tiles[t, 2]
+        mean, scatter = partials[t, 0], partials[t, 1]
+        mean[:] = 0
+        scatter[:] = 0
+        # The first tile's mean is where deviations are first taken from.
+        head = x[start : min(start + T, stop)]
+        centre[:] = 0
+        sums[:] = 0
+        _add_moments(head, centre, sums, squares)
+        _fold(sums, C)
+        for c in range(C):
+            mean[c] = sums[c] / max(head.size // C, 1)
+        rows = 0
+        for at in range(start, stop, _BLOCK * T):
+            run = x[at : min(at + _BLOCK * T, stop)]
+            _spread(mean, centre)
+            sums[:] = 0
+            squares[:] = 0
+            _add_moments(run, centre, sums, squares)
+            _fold(sums, C)
+            _fold(squares, C)
+            _join_block(centre, sums, squares, rows, run.size // C, mean, scatter)
+            rows += run.size // C
+
+
+@jit.driver
+def _moments_parallel(x, size, tiles, partials, tasks):
+    for t in prange(tasks):
+        _moments_tasks(x, size, tiles, partials, t, t + 1)
+
+
+@jit.kernel
+def _join_channels(rows, mean, scatter, more, other_mean, other_scatter):
+    for c in range(mean.size):
+        mean[c], scatter[c] = joined(rows, mean[c], scatter[c], more, other_mean[c], other_scatter[c])
+
+
+@jit.kernel
+def _join_tasks(size, partials, mean, variance):
+    """Join the chunks of each block in order, then the channels of each group."""
+    B, R, C, _, K, step = size
+    G = mean.shape[1]
+    D = C // G
+    for b in range(B):
+        first = partials[b * K]
+        for k in range(1, K):
+            other = partials[b * K + k]
+            rows, more = min(k * step // C, R), min((k + 1) * step // C, R) - min(k * step // C, R)
+            if more > 0:
+                _join_channels(rows, first[0], first[1], more, other[0], other[1])
+        for g in range(G):
+            centre, scatter = first[0, g * D], first[1, g * D]
+            for c in range(1, D):
+                centre, scatter = joined(R * c, centre, scatter, R, first[0, g * D + c], first[1, g * D + c])
+            # Rounding may leave a little less than nothing of equal values.
+            mean[b, g], variance[b, g] = centre, 0.0 if scatter < 0 else scatter / max(R * D, 1)
+
+
+def norm_statistics(x, mean, variance, work):
+    size = work.size
+    tasks = size.B * size.K
+    if x.size < _SMALL:
+        _moments_tasks(flat(x), size, work.tiles, work.partials, 0, tasks)
+    else:
+        _moments_parallel(flat(x), size, work.tiles, work.partials, tasks)
+    _join_tasks(size, work.partials, mean, variance)
+
+
+@jit.kernel
+def _forward_tile(weight, bias, mean, rstd, centre, scale, shift):
+    """Fill the tiles of y = (x - centre) scale + shift, which has the mean's digits beyond x's dtype."""
+    C, G = weight.size, mean.size
+    for j in range(C):
+        g = j // (C // G)
+        centre[j] = mean[g]
+        factor = weight[j] * rstd[g]
+        scale[j] = factor
+        shift[j] = bias[j] - (mean[g] - centre[j]) * factor
+    _repeat(centre, C)
+    _repeat(scale, C)
+    _repeat(shift, C)
+
+
+@jit.kernel
+def _repeat(tile, C):
+    """Fill a tile with copies of its first C elements."""
+    for j in range(C, tile.size):
+        tile[j] = tile[j - C]
+
+
+@jit.kernel
+def _scale_run(run, centre, scale, shift, out):
+    for start in range(0, run.size, centre.size):
+        r, o = run[start : start + centre.size], out[start : start + centre.size]
+        for j in range(r.size):
+            o[j] = (r[j] - centre[j]) * scale[j] + shift[j]
+
+
+@jit.kernel
+def _forward_tasks(x, weight, bias, mean, rstd, y, size, tiles, begin, end):
+    for t in range(begin, end):
+        b, start, stop = _bounds(size, t)
+        centre, scale, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2]
+        _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
+        _scale_run(x[start:stop], centre, scale, shift, y[start:stop])
+
+
+@jit.driver
+def _forward_parallel(x, weight, bias, mean, rstd, y, size, tiles, tasks):
+    for t in prange(tasks):
+        _forward_tasks(x, weight, bias, mean, rstd, y, size, tiles, t, t + 1)
+
+
+def norm_forward(x, weight, bias, mean, rstd, y, work):
+    tasks = work.size.B * work.size.K
+    arrays = flat(x), weight, bias, mean, rstd, flat(y), work.size, work.tiles
+    if x.size < _SMALL:
+        _forward_tasks(*arrays, 0, tasks)
+    else:
+        _forward_parallel(*arrays, tasks)
+
+
+@jit.kernel
+def _add_products(dy, x, centre, sums, products):
+    """Add dy and dy (x - centre) to the tile's sums, four tiles at a time."""
+    T = centre.size
+    fours = dy.size // (4 * T)
+    for i in range(fours):
+        d0, x0 = dy[4 * i * T : (4 * i + 1) * T], x[4 * i * T : (4 * i + 1) * T]
+        d1, x1 = dy[(4 * i + 1) * T : (4 * i + 2) * T], x[(4 * i + 1) * T : (4 * i + 2) * T]
+        d2, x2 = dy[(4 * i + 2) * T : (4 * i + 3) * T], x[(4 * i + 2) * T : (4 * i + 3) * T]
+        d3, x3 = dy[(4 * i + 3) * T : (4 * i + 4) * T], x[(4 * i + 3) * T : (4 * i + 4) * T]
+        for j in range(T):
+            c = centre[j]
+            sums[j] += (d0[j] + d1[j]) + (d2[j] + d3[j])
+            products[j] += ((d0[j] * (x0[j] - c) + d1[j] * (x1[j] - c))
+                            + (d2[j] * (x2[j] - c) + d3[j] * (x3[j] - c)))  # fmt: skip
+    for start in range(4 * fours * T, dy.size, T):
+        d, r = dy[start : start + T], x[start : start + T]
+        for j in range(d.size):
+            sums[j] += d[j]
+            products[j] += d[j] * (r[j] - centre[j])
+
+
+@jit.kernel
+def _sums_tasks(dy, x, mean, size, tiles, partials, begin, end):
+    """Fill each task's partials with its sums of dy and dy (x - mean), per channel."""
+    C, T = size[2], size[3]
+    D = C // mean.shape[1]
+    for t in range(begin, end):
+        b, start, stop = _bounds(size, t)
+        centre, sums, products = tiles[t, 0], tiles[t, 1], tiles[t, 2]
+        for c in range(C):
+            centre[c] = mean[b, c // D]
+        _repeat(centre, C)
+        partials[t] = 0
+        for at in range(start, stop, _BLOCK * T):
+            last = min(at + _BLOCK * T, stop)
+            sums[:] = 0
+            products[:] = 0
+            _add_products(dy[at:last], x[at:last], centre, sums, products)
+            _fold(sums, C)
+            _fold(products, C)
+            for c in range(C):
+                s = np.float64(sums[c])
+                partials[t, 0, c] += s
+                partials[t, 1, c] += products[c] - (mean[b, c // D] - centre[c]) * s
+
+
+@jit.driver
+def _sums_parallel(dy, x, mean, size, tiles, partials, tasks):
+    for t in prange(tasks):
+        _sums_tasks(dy, x, mean, size, tiles, partials, t, t + 1)
+
+
+@jit.kernel
+def _add_tasks(size, partials, sums):
+    """Add up the chunks of each block in order."""
+    B, K = size[0], size[4]
+    for b in range(B):
+        for i in range(2):
+            total = sums[i, b]
+            total[:] = 0
+            for k in range(K):
+                part = partials[b * K + k, i]
+                for c in range(total.size):
+                    total[c] += part[c]
+
+
+def norm_backward_sums(dy, x, mean, sums, work):
+    tasks = work.size.B * work.size.K
+    arrays = flat(dy), flat(x), mean, work.size, work.tiles, work.partials
+    if x.size < _SMALL:
+        _sums_tasks(*arrays, 0, tasks)
+    else:
+        _sums_parallel(*arrays, tasks)
+    _add_tasks(work.size, work.partials, sums)
+
+
+@jit.kernel
+def norm_backward_weight(sums, rstd, dw, db):
+    B, G = rstd.shape
+    D = dw.size // max(G, 1)
+    for c in range(dw.size):
+        total, product = 0.0, 0.0
+        for b in range(B):
+            total += sums[0, b, c]
+            product += sums[1, b, c] * rstd[b, c // D]
+        dw[c], db[c] = product, total
+
+
+@jit.kernel
+def _input_tile(weight, mean, rstd, pull, sums, b, fixed, m, tiles):
+    """Fill the tiles of dx = dy scale + ((x - centre) slope + shift)."""
+    centre, scale, slope, shift = tiles[0], tiles[1], tiles[2], tiles[3]
+    C, G = weight.size, mean.shape[1]
+    D = C // G
+    for g in range(G):
+        total, product = 0.0, 0.0
+        if not fixed:
+            for c in range(g * D, (g + 1) * D):
+                total += weight[c] * sums[0, b, c]
+                product += weight[c] * sums[1, b, c]
+        turn = -pull[b, g] * product / m
+        for c in range(g * D, (g + 1) * D):
+            centre[c] = mean[b, g]
+            scale[c] = rstd[b, g] * weight[c]
+            slope[c] = turn
+            shift[c] = -rstd[b, g] * total / m - (mean[b, g] - centre[c]) * turn
+    for i in range(4):
+        _repeat(tiles[i], C)
+
+
+@jit.kernel
+def _input_run(dy, x, centre, scale, slope, shift, dx):
+    for start in range(0, dy.size, centre.size):
+        stop = start + centre.size
+        d, r, o = dy[start:stop], x[start:stop], dx[start:stop]
+        for j in range(d.size):
+            o[j] = d[j] * scale[j] + ((r[j] - centre[j]) * slope[j] + shift[j])
+
+
+@jit.kernel
+def _input_tasks(dy, x, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, begin, end):
+    m = max(size[1] * (size[2] // mean.shape[1]), 1)
+    for t in range(begin, end):
+        b, start, stop = _bounds(size, t)
+        _input_tile(weight, mean, rstd, pull, sums, b, fixed, m, tiles[t])
+        centre, scale, slope, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3]
+        _input_run(dy[start:stop], x[start:stop], centre, scale, slope, shift, dx[start:stop])
+
+
+@jit.driver
+def _input_parallel(dy, x, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, tasks):
+    for t in prange(tasks):
+        _input_tasks(dy, x, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, t, t + 1)
+
+
+def norm_backward_input(dy, x, weight, mean, rstd, pull, sums, fixed, dx, work):
+    tasks = work.size.B * work.size.K
+    arrays = flat(dy), flat(x), weight, mean, rstd, pull, sums, fixed, flat(dx), work.size, work.tiles
+    if x.size < _SMALL:
+        _input_tasks(*arrays, 0, tasks)
+    else:
+        _input_parallel(*arrays, tasks)
