@@ -8,6 +8,7 @@ Importing compiles nothing and loads no CUDA package.
 from nbprop import data, models, nn, optim, schedule
 from nbprop.backend import using
 from nbprop.gradcheck import adjoint_check, gradcheck
+from nbprop.gradient_norms import gradient_norms
 from nbprop.nn.activation import activation
 from nbprop.nn.init import manual_seed
 from nbprop.saving import load, load_weights, save
@@ -25,6 +26,7 @@ __all__ = [
     "adjoint_check",
     "data",
     "gradcheck",
+    "gradient_norms",
     "load",
     "load_weights",
     "manual_seed",

@@ -7,7 +7,7 @@ import numpy as np
 
 from nbprop.nn.module import Parameter, flatten
 
-__all__ = ["Worst", "adjoint_check", "gradcheck"]
+__all__ = ["Worst", "adjoint_check", "gradcheck", "in_float64"]
 
 
 class Worst(NamedTuple):
@@ -52,7 +52,7 @@ def gradcheck(layer_or_model, x, tolerance=1e-6, step=1e-6, entries=100, seed=0)
     ValueError
         If an error exceeds the tolerance: names layer, parameter and index of the worst entry.
     """
-    model = _in_float64(layer_or_model)
+    model = in_float64(layer_or_model)
     x = np.array(x, np.float64)
     rng = np.random.default_rng(seed)
     y = model(x)
@@ -114,12 +114,10 @@ def _inner(a, b):
     return float(np.sum(np.multiply(a, b, dtype=np.float64)))
 
 
-def _in_float64(module):
+def in_float64(module):
     """Return a float64 copy that shares nothing with `module`."""
     module = copy.deepcopy(module)
     for part in module.modules():
-        part.__dict__.pop("_plans", None)
-        part.__dict__.pop("_last", None)
         for name in part.state:
             value = getattr(part, name)
             if np.asarray(value).dtype.kind == "f":
