@@ -13,7 +13,6 @@ import numpy as np
 __all__ = [
     "BORDERS",
     "Border2d",
-    "Columns2d",
     "Conv2d",
     "Linear",
     "Pool2d",
@@ -199,7 +198,7 @@ def _windows(name, axis, size, k, stride, padding, dilation):
 
 
 class Pool2d(NamedTuple):
-    """Sizes of a pooling."""
+    """Sizes of a pooling, or of anything that looks at an image through windows."""
 
     N: int
     C: int
@@ -223,6 +222,10 @@ class Pool2d(NamedTuple):
     @property
     def y_shape(self):
         return self.N, self.C, self.OH, self.OW
+
+    @property
+    def columns_shape(self):
+        return self.N, self.C * self.KH * self.KW, self.OH * self.OW
 
     @property
     def kernel(self):
@@ -385,28 +388,14 @@ def upsample2d(x_shape, size=None, scale_factor=None):
     return (N, C, OH, OW), scales
 
 
-class Columns2d(NamedTuple):
-    """Sizes of an image and its matrix of windows, (N, C KH KW, OH OW)."""
-
-    x_shape: tuple
-    columns_shape: tuple
-    OH: int
-    OW: int
-    kernel: tuple
-    stride: tuple
-    padding: tuple
-    dilation: tuple
-
-
 def columns2d(x_shape, kernel_size, dilation=1, padding=0, stride=1):
-    """Geometry of im2col: a column for each place of a convolution's kernel, a row for each weight."""
+    """Geometry of im2col: a column for each place of a convolution's kernel, a row for each of its weights."""
+    (KH, KW), (SH, SW) = pair("kernel_size", kernel_size, 1), pair("stride", stride, 1)
+    (DH, DW), (PH, PW) = pair("dilation", dilation, 1), pair("padding", padding, 0)
     N, C, H, W = x_shape
-    kernel, stride = pair("kernel_size", kernel_size, 1), pair("stride", stride, 1)
-    dilation, padding = pair("dilation", dilation, 1), pair("padding", padding, 0)
-    OH, OW = (_windows("x", axis, size, *sizes) for axis, size, *sizes in zip(
-        ("height", "width"), (H, W), kernel, stride, padding, dilation))
-    return Columns2d((N, C, H, W), (N, C * kernel[0] * kernel[1], OH * OW), OH, OW,
-                     kernel, stride, padding, dilation)
+    OH = _windows("x", "height", H, KH, SH, PH, DH)
+    OW = _windows("x", "width", W, KW, SW, PW, DW)
+    return Pool2d(N, C, H, W, KH, KW, SH, SW, PH, PW, DH, DW, OH, OW)
 
 
 def image_of_columns(columns_shape, output_size, kernel_size, dilation=1, padding=0, stride=1):
@@ -461,8 +450,8 @@ def unpool2d(x_shape, kernel_size, stride=None, padding=0, output_size=None):
     least = (OH - 1) * SH - 2 * PH + KH, (OW - 1) * SW - 2 * PW + KW
     H, W = least
     if output_size is not None:
-        sizes = tuple(output_size)
-        H, W = pair("output_size", sizes[2:] if len(sizes) == 4 else sizes, 0)
+        whole = isinstance(output_size, (tuple, list)) and len(output_size) == 4
+        H, W = pair("output_size", output_size[2:] if whole else output_size, 0)
     if not (abs(H - least[0]) < SH and abs(W - least[1]) < SW):
         raise ValueError(f"output_size is {(H, W)}; expected {least[0]} x {least[1]}, or less than the stride "
                          f"{(SH, SW)} away from it")

@@ -14,8 +14,6 @@ from nbprop import jit, layout
 from nbprop.ops.border.source import source
 from nbprop.ops.flat import tasks
 
-__all__ = ["border_backward", "border_forward"]
-
 
 class Axis(NamedTuple):
     """One axis of a border.

@@ -3,8 +3,6 @@
 from nbprop import jit
 from nbprop.ops.border.source import source
 
-__all__ = ["border_backward", "border_forward"]
-
 
 @jit.reference
 def border_forward(x, y, padding, mode, value):

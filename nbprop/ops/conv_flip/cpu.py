@@ -5,8 +5,6 @@ import numpy as np
 from nbprop import layout
 from nbprop.ops.conv import cpu as conv
 
-__all__ = ["backward_input", "backward_weight", "forward", "workspace"]
-
 
 def workspace(g, dtype):
     """Allocate the rotated weights, and the correlation's scratch memory."""

@@ -2,8 +2,6 @@
 
 from nbprop import jit
 
-__all__ = ["backward_input", "backward_weight", "forward", "workspace"]
-
 
 def workspace(g, dtype):
     """Return nothing: plain loops need no scratch memory."""

@@ -18,7 +18,7 @@ Then i and j alone are free, as the terms that join are zeros:
 
 u + P - i D runs from P - D(K-1) to H - 1 + P, beyond d on both sides. Hence d gets D(K-1) zeros on all four
 sides (3.1.3 pads left and up only). The inserted rows end at (OH-1) S + 1, but windows need not end at the
-last row: (H + 2P - D(K-1) - 1) mod S rows of the padded image are in no window, and as many zero rows follow
+last row: (H + 2P - D(K-1) - 1) mod S rows of the padded image are in no window; as many zero rows follow
 in d (the seed forgets them; without them dx comes out too small). With i' = K-1-i, j' = K-1-j and the padded
 d, this is as in 3.1.3 a correlation of unit stride with the rotated kernel, its channels exchanged:
 
@@ -28,8 +28,8 @@ d, this is as in 3.1.3 a correlation of unit stride with the rotated kernel, its
 It has H + 2P rows, from u = -P on; P are cropped at each end, the gradients of the padding.
 
 The weight gradient (3.2.1) is the correlation of x with the inserted delta as the kernel, of unit stride,
-with batch and channels exchanged. Its sums run over the inserted rows (the seed keeps the limits H^l - 1), and its
-columns are w S + j (the seed writes hS + j).
+with batch and channels exchanged. Its sums run over the inserted rows (the seed keeps the limits H^l - 1),
+and its columns are w S + j (the seed writes hS + j).
 
 The tuned kernels of nbprop.ops.conv never make d: they skip the zeros, by one dense correlation
 per stride phase.

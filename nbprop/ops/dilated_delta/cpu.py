@@ -5,8 +5,6 @@ from numba import prange
 from nbprop import jit, layout
 from nbprop.ops.flat import tasks
 
-__all__ = ["dilated_delta_backward", "dilated_delta_forward"]
-
 
 def _rows(x):
     """View an image batch (N, C, H, W) as (N H, W, C)."""

@@ -2,8 +2,6 @@
 
 from nbprop import jit
 
-__all__ = ["dilated_delta_backward", "dilated_delta_forward"]
-
 
 @jit.reference
 def dilated_delta_forward(dy, delta, stride, border):

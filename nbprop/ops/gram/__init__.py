@@ -81,6 +81,7 @@ def gram_backward(dy, x, normalize=False):
 
 
 def check_input(x):
+    """Refuse anything but images with pixels."""
     check_array("x", x, 4)
     if 0 in x.shape[1:]:
         raise ValueError(f"x has shape {tuple(x.shape)}; expected at least one channel, row and column")

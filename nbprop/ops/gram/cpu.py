@@ -11,8 +11,6 @@ import numpy as np
 from nbprop import layout, shapes
 from nbprop.ops.conv import cpu as conv
 
-__all__ = ["gram_backward", "gram_forward", "workspace"]
-
 
 class Work(NamedTuple):
     """Scratch memory: the convolution's own, its weights (C, C, 1, 1) and two vectors (C,), one of zeros."""

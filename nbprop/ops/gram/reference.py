@@ -2,8 +2,6 @@
 
 from nbprop import jit
 
-__all__ = ["gram_backward", "gram_forward", "workspace"]
-
 
 def workspace(shape, dtype):
     """Return nothing: plain loops need no scratch memory."""

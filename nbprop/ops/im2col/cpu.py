@@ -10,8 +10,6 @@ from numba import prange
 from nbprop import jit, layout
 from nbprop.ops.flat import tasks
 
-__all__ = ["col2im", "im2col"]
-
 _BLOCK = 16  # channels: a cache line of float32
 
 
@@ -28,15 +26,14 @@ def _inside(k, D, S, P, size, count):
 def _im2col_blocks(x, columns, g, begin, end):
     """Fill blocks begin .. end - 1 of channels; x (N, H, W, C), columns (N, C, KH, KW, OH, OW)."""
     _, H, W, C = x.shape
-    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = g.kernel, g.stride, g.padding, g.dilation
     blocks = (C + _BLOCK - 1) // _BLOCK
     for block in range(begin, end):
         n, c0 = block // blocks, block % blocks * _BLOCK
-        for kh in range(KH):
-            for kw in range(KW):
-                first, stop, off = _inside(kw, DW, SW, PW, W, g.OW)
+        for kh in range(g.KH):
+            for kw in range(g.KW):
+                first, stop, off = _inside(kw, g.DW, g.SW, g.PW, W, g.OW)
                 for oh in range(g.OH):
-                    h = oh * SH + kh * DH - PH
+                    h = oh * g.SH + kh * g.DH - g.PH
                     for c in range(c0, min(c0 + _BLOCK, C)):
                         line = columns[n, c, kh, kw, oh]
                         if h < 0 or h >= H:
@@ -45,7 +42,7 @@ def _im2col_blocks(x, columns, g, begin, end):
                         row = x[n, h]
                         line[:first] = 0
                         for ow in range(first, stop):
-                            line[ow] = row[ow * SW + off, c]
+                            line[ow] = row[ow * g.SW + off, c]
                         line[stop:] = 0
 
 
@@ -59,22 +56,21 @@ def _im2col_tasks(x, columns, g, blocks, count):
 def _col2im_rows(columns, x, g, begin, end):
     """Fill rows begin .. end - 1 of x, counted over all images."""
     _, H, W, C = x.shape
-    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = g.kernel, g.stride, g.padding, g.dilation
     for index in range(begin, end):
         n, h = index // H, index % H
         row = x[n, h]
         row[:] = 0
-        for kh in range(KH):
-            from_top = h + PH - kh * DH
-            oh = from_top // SH
-            if from_top % SH or oh < 0 or oh >= g.OH:
+        for kh in range(g.KH):
+            from_top = h + g.PH - kh * g.DH
+            oh = from_top // g.SH
+            if from_top % g.SH or oh < 0 or oh >= g.OH:
                 continue
-            for kw in range(KW):
-                first, stop, off = _inside(kw, DW, SW, PW, W, g.OW)
+            for kw in range(g.KW):
+                first, stop, off = _inside(kw, g.DW, g.SW, g.PW, W, g.OW)
                 for c in range(C):
                     line = columns[n, c, kh, kw, oh]
                     for ow in range(first, stop):
-                        row[ow * SW + off, c] += line[ow]
+                        row[ow * g.SW + off, c] += line[ow]
 
 
 @jit.driver
@@ -106,4 +102,4 @@ def col2im(columns, x, g):
 
 def _views(x, columns, g):
     N, C, _, _ = x.shape
-    return layout.nhwc(x), columns.reshape(N, C, *g.kernel, g.OH, g.OW)
+    return layout.nhwc(x), columns.reshape(N, C, g.KH, g.KW, g.OH, g.OW)

@@ -89,6 +89,7 @@ def total_variation_backward(x, anisotropic=False, eps=0.0, reduction="sum"):
 
 
 def check_options(eps, reduction):
+    """Refuse a negative eps and unknown reductions."""
     if not 0 <= eps < np.inf:
         raise ValueError(f"eps is {eps!r}; expected a number of at least 0")
     if reduction not in _REDUCTIONS:

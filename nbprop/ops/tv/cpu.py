@@ -17,8 +17,6 @@ from numba import prange
 from nbprop import jit, layout
 from nbprop.ops.flat import tasks
 
-__all__ = ["total_variation"]
-
 
 @jit.kernel(reassoc=True)
 def _isotropic(row, right, below, p, q, eps2):

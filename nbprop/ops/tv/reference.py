@@ -4,8 +4,6 @@ import math
 
 from nbprop import jit
 
-__all__ = ["total_variation"]
-
 
 @jit.reference
 def total_variation(x, anisotropic, eps, scale, dx, sums, work):

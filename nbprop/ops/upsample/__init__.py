@@ -83,6 +83,7 @@ def upsample_backward(dy, x_shape, size=None, scale_factor=None, mode="nearest",
 
 
 def check_mode(mode, align_corners):
+    """Refuse other modes, and corners to align where none are."""
     if mode not in ("nearest", "bilinear"):
         raise ValueError(f'mode is {mode!r}; expected "nearest" or "bilinear"')
     if mode == "nearest" and align_corners is not None:

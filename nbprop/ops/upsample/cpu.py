@@ -9,8 +9,6 @@ from numba import prange
 from nbprop import jit, layout
 from nbprop.ops.flat import tasks
 
-__all__ = ["upsample_backward", "upsample_forward"]
-
 
 def _rows(x):
     """View an image batch (N, C, H, W) as (N H, W, C)."""
@@ -21,7 +19,7 @@ def _rows(x):
 @jit.kernel
 def _blend(upper, lower, v, into, columns):
     """Fill a row of y from two rows of x, the lower one with weight v."""
-    one = v.dtype.type(1)
+    one = into.dtype.type(1)
     for ow in range(into.shape[0]):
         w, w2, u = columns.first[ow], columns.second[ow], columns.weight[ow]
         a, b, c, d = upper[w], upper[w2], lower[w], lower[w2]

@@ -2,8 +2,6 @@
 
 from nbprop import jit
 
-__all__ = ["upsample_backward", "upsample_forward"]
-
 
 @jit.reference
 def upsample_forward(x, y, rows, columns, linear):
