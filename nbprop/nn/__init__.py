@@ -18,12 +18,14 @@ from nbprop.nn.activation import (
     Softplus,
     Tanh,
 )
+from nbprop.nn.adaptive_pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from nbprop.nn.conv import Conv2d, ConvTranspose2d
 from nbprop.nn.dropout import Dropout
 from nbprop.nn.flatten import Flatten
 from nbprop.nn.fold import Fold, Unfold
 from nbprop.nn.function import Function
 from nbprop.nn.graph import Graph, Residual
+from nbprop.nn.layer_norm import LayerNorm
 from nbprop.nn.linear import Linear
 from nbprop.nn.loss import (
     BCEWithLogitsLoss,
@@ -36,6 +38,7 @@ from nbprop.nn.loss import (
 )
 from nbprop.nn.merge import Add, Concat, Merge
 from nbprop.nn.module import Module, Parameter
+from nbprop.nn.norm import MVN, BatchNorm2d, GroupNorm, InstanceNorm2d
 from nbprop.nn.padding import (
     CircularPad2d,
     ConstantPad2d,
@@ -50,16 +53,22 @@ from nbprop.nn.sequential import Sequential
 from nbprop.nn.softmax import LogSoftmax, Softmax
 from nbprop.nn.style import GramMatrix, StyleLoss
 from nbprop.nn.total_variation import TotalVariationLoss
+from nbprop.nn.unpooling import AvgUnpool2d, MaxUnpool2d
 from nbprop.nn.upsample import Upsample
 
 __all__ = [
     "ELU",
     "GELU",
+    "MVN",
     "Abs",
     "Activation",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "Add",
     "AvgPool2d",
+    "AvgUnpool2d",
     "BCEWithLogitsLoss",
+    "BatchNorm2d",
     "CircularPad2d",
     "Concat",
     "ConstantPad2d",
@@ -74,17 +83,21 @@ __all__ = [
     "Function",
     "GramMatrix",
     "Graph",
+    "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HuberLoss",
+    "InstanceNorm2d",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "LearnedActivation",
     "Linear",
     "LogSoftmax",
     "MSELoss",
     "MaxPool2d",
+    "MaxUnpool2d",
     "Merge",
     "Module",
     "PReLU",

@@ -51,7 +51,7 @@ class _Norm(Module):
         if self.channels not in (None, C):
             raise ValueError(f"x has {C} channels (shape {tuple(shape)}); expected {self.channels}")
         if self.weight is not None and dtype != self.weight.dtype:
-            raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
+            raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
 
     def forward(self, x):
         shapes.check_array("x", x, self.ranks)
@@ -77,7 +77,8 @@ class _Norm(Module):
     def _remember(self, s, m):
         """Move the running statistics towards those of this batch; the variance is the unbiased one."""
         share = self._share()
-        for running, now, factor in (self.running_mean, s.mean, 1), (self.running_var, s.variance, m / (m - 1)):
+        pairs = (self.running_mean, s.mean, 1), (self.running_var, s.variance, m / (m - 1))
+        for running, now, factor in pairs:
             np.mean(now, axis=0, out=s.change)
             s.change *= factor
             s.change -= running

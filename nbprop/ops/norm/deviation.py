@@ -12,7 +12,7 @@ DIVISORS = ("sqrt(v + eps)", "sqrt(v) + eps", "1")
 
 @jit.reference
 def fill_divisors(variance, eps, divisor, rstd, pull):
-    """Fill rstd with 1/s and pull with 1/(s^2 t), t from ds/dx_i = (x_i - mean) / (m t), for DIVISORS[divisor]."""
+    """Fill rstd with 1/s and pull with 1/(s^2 t), where s is DIVISORS[divisor] and ds/dx_i = d_i / (m t)."""
     for b in range(variance.shape[0]):
         for g in range(variance.shape[1]):
             s, t = 1.0, math.inf

@@ -1,0 +1,92 @@
+"""Adaptive pooling layers."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from nbprop import backend, layout, shapes
+from nbprop.nn.gradient import as_gradient
+from nbprop.nn.module import Module, as_input
+
+__all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d"]
+
+
+class AdaptiveAvgPool2d(Module):
+    """The mean of each of OH x OW windows that divide the image: `ops.adaptive_pool`.
+
+    Parameters
+    ----------
+    output_size : int or pair of int or None
+        OH and OW; None keeps that size of the input. 1 is global average pooling.
+    """
+
+    def __init__(self, output_size):
+        shapes.adaptive_pool2d((1, 1, 1, 1), output_size)
+        self.output_size = output_size
+
+    def allocate(self, shape, dtype):
+        y_shape = shapes.adaptive_pool2d(shape, self.output_size)
+        return SimpleNamespace(y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype))
+
+    def forward(self, x):
+        shapes.check_array("x", x, 4)
+        x = as_input(x)
+        p = self._last = self.plan(x)
+        backend.twin("adaptive_pool", x).adaptive_avg_pool2d_forward(x, p.y)
+        return p.y
+
+    def backward(self, dy, input_gradient=True):
+        p = self._last
+        dy = as_gradient(dy, p.y)
+        if not input_gradient:
+            return None
+        backend.twin("adaptive_pool", dy).adaptive_avg_pool2d_backward(dy, p.dx)
+        return p.dx
+
+
+class AdaptiveMaxPool2d(Module):
+    """The largest element of each of OH x OW windows that divide the image: `ops.adaptive_pool`.
+
+    Parameters
+    ----------
+    output_size : int or pair of int or None
+        OH and OW; None keeps that size of the input.
+    return_indices : bool
+        Return (y, indices), with indices h W + w of the winners in their planes as int64.
+    """
+
+    def __init__(self, output_size, return_indices=False):
+        shapes.adaptive_pool2d((1, 1, 1, 1), output_size)
+        self.output_size, self.return_indices = output_size, bool(return_indices)
+
+    def __call__(self, x):
+        if not self.return_indices:
+            return super().__call__(x)
+        y, indices = self.forward(x)
+        return np.copy(y, order="K"), np.copy(indices, order="K")
+
+    def allocate(self, shape, dtype):
+        y_shape = shapes.adaptive_pool2d(shape, self.output_size)
+        return SimpleNamespace(
+            y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype),
+            winners=layout.empty(y_shape, np.int32),
+            indices=layout.empty(y_shape, np.int64) if self.return_indices else None,
+        )  # fmt: skip
+
+    def forward(self, x):
+        shapes.check_array("x", x, 4)
+        x = as_input(x)
+        p = self._last = self.plan(x)
+        backend.twin("adaptive_pool", x).adaptive_max_pool2d_forward(x, p.y, p.winners)
+        if not self.return_indices:
+            return p.y
+        p.indices[...] = p.winners
+        return p.y, p.indices
+
+    def backward(self, dy, input_gradient=True):
+        p = self._last
+        dy = as_gradient(dy, p.y)
+        if not input_gradient:
+            return None
+        backend.twin("adaptive_pool", dy).adaptive_max_pool2d_backward(dy, p.winners, p.dx)
+        return p.dx
