@@ -290,3 +290,18 @@ def test_real_mnist_by_path(capsys):
     code, out, _ = run(capsys, "train", REAL / "mnist", "--model=mlp", "--epochs=1", "--batch-size=512")
     assert code == 0
     assert float(out.split("%")[0].split()[-1]) > 95
+
+
+def test_gradcheck_of_a_run(capsys, finished):
+    code, out, _ = run(capsys, "gradcheck", finished, "--entries", "5")
+    first, *adjoints = out.splitlines()
+    assert code == 0
+    assert first.startswith("central differences: the worst entry is ")
+    assert [line.split(",")[0] for line in adjoints] == [
+        "adjoint: 0 Flatten", "adjoint: 1 Linear", "adjoint: 3 Linear", "adjoint: 5 Linear"]  # fmt: skip
+
+
+def test_gradcheck_refuses(capsys, finished, tmp_path):
+    assert "is not a folder; expected the folder of a run" in refused(capsys, "gradcheck", tmp_path / "none")
+    assert "--entries is 0; expected an integer" in refused(capsys, "gradcheck", finished, "--entries", "0")
+    assert "central differences give" in refused(capsys, "gradcheck", finished, "--tolerance", "1e-20")

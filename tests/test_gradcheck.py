@@ -5,7 +5,7 @@ import pytest
 from oracle import normal
 
 from nbprop import nn
-from nbprop.gradcheck import adjoint_check, gradcheck
+from nbprop.gradcheck import adjoint_check, adjoint_errors, gradcheck
 from nbprop.nn.module import Module, Parameter
 
 
@@ -61,6 +61,12 @@ def test_names_the_worst_entry(wrong, message):
         gradcheck(model, normal((4, 3)))
 
 
+def test_a_kink_within_the_step_is_no_error():
+    x = normal((4, 3))
+    x[1, 2] = 2e-7
+    assert gradcheck(nn.ReLU(), x, entries=None).error < 1e-7
+
+
 def test_finds_nan():
     layer = Scale(3)
     layer.weight.data[0] = np.nan
@@ -97,3 +103,19 @@ def test_adjoint():
         adjoint_check(lambda x: a @ x, lambda y: 1.01 * a.T @ y, normal((3,)), normal((5,)))
     with pytest.raises(ValueError, match="expected the same shapes back"):
         adjoint_check(lambda x: a @ x, lambda y: y, normal((3,)), normal((5,)))
+
+
+def test_adjoints_of_the_linear_layers_of_a_model():
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Residual(nn.Conv2d(3, 3, 1)),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(12, 3), nn.Softmax(dim=1),
+    )  # fmt: skip
+    found = list(adjoint_errors(model, normal((2, 2, 8, 8))))
+    assert [name for name, _, _ in found] == ["0", "2", "3.inner", "5", "6", "7"]
+    assert all(error < 1e-14 for _, _, error in found)
+
+
+def test_a_wrong_adjoint_is_named():
+    model = nn.Sequential(nn.Tanh(), nn.Function(lambda x: 2 * x, lambda x, dy: 2.001 * dy))
+    with pytest.raises(ValueError, match="1 Function: .*backward is not forward's adjoint"):
+        list(adjoint_errors(model, normal((2, 3))))
