@@ -33,13 +33,14 @@ class Upsample(Module):
     def allocate(self, shape, dtype):
         y_shape, *axes = upsample.geometry(shape, dtype, self.size, self.scale_factor, self.mode,
                                            self.align_corners)
-        return SimpleNamespace(axes=axes, y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype))
+        return SimpleNamespace(axes=axes, y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype),
+                               work=upsample.workspace(shape, y_shape, dtype))
 
     def forward(self, x):
         shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._last = self.plan(x)
-        backend.twin("upsample", x).upsample_forward(x, p.y, *p.axes)
+        backend.twin("upsample", x).upsample_forward(x, p.y, *p.axes, p.work)
         return p.y
 
     def backward(self, dy, input_gradient=True):
@@ -47,5 +48,5 @@ class Upsample(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("upsample", dy).upsample_backward(dy, p.dx, *p.axes)
+        backend.twin("upsample", dy).upsample_backward(dy, p.dx, *p.axes, p.work)
         return p.dx

@@ -1,9 +1,9 @@
 """Resizing: nearest neighbour and bilinear."""
 
-from nbprop import backend, layout, shapes
+from nbprop import backend, jit, layout, shapes
 from nbprop.ops.upsample.taps import taps
 
-__all__ = ["check_mode", "geometry", "upsample_backward", "upsample_forward"]
+__all__ = ["check_mode", "geometry", "upsample_backward", "upsample_forward", "workspace"]
 
 
 def upsample_forward(x, size=None, scale_factor=None, mode="nearest", align_corners=None):
@@ -44,7 +44,7 @@ def upsample_forward(x, size=None, scale_factor=None, mode="nearest", align_corn
     y_shape, *axes = geometry(x.shape, x.dtype, size, scale_factor, mode, align_corners)
     x = layout.channels_last(x)
     y = layout.empty(y_shape, x.dtype)
-    backend.twin("upsample", x).upsample_forward(x, y, *axes)
+    backend.twin("upsample", x).upsample_forward(x, y, *axes, workspace(x.shape, y_shape, x.dtype))
     return y
 
 
@@ -78,7 +78,7 @@ def upsample_backward(dy, x_shape, size=None, scale_factor=None, mode="nearest",
     shapes.check_shape("dy", dy, y_shape)
     dy = layout.channels_last(dy)
     dx = layout.empty(tuple(x_shape), dy.dtype)
-    backend.twin("upsample", dy).upsample_backward(dy, dx, *axes)
+    backend.twin("upsample", dy).upsample_backward(dy, dx, *axes, workspace(dx.shape, y_shape, dy.dtype))
     return dx
 
 
@@ -97,3 +97,8 @@ def geometry(x_shape, dtype, size, scale_factor, mode, align_corners):
     y_shape, scales = shapes.upsample2d(x_shape, size, scale_factor)
     axes = (taps(x_shape[i], y_shape[i], scales[i - 2], mode, bool(align_corners), dtype) for i in (2, 3))
     return y_shape, *axes, mode == "bilinear"
+
+
+def workspace(x_shape, y_shape, dtype):
+    """Allocate a row of x or of y, the longer, per task."""
+    return layout.empty((jit.threads(), max(x_shape[3], y_shape[3]) * x_shape[1]), dtype)

@@ -1,7 +1,8 @@
-"""Resizing on channels-last memory: the channels of one pixel are the lanes.
+"""Resizing on channels-last memory, one axis after the other: y = A_h x A_w^T.
 
-Kernels see images as (rows, W, C). Forward tasks are rows of y. Backward tasks are rows of dx, whose pixels
-add up the pixels of y that they have a part in, in row order: no two tasks write to one place.
+Kernels see images as (rows, W C). A forward task makes rows of y: the blend of two rows of x, in scratch
+memory, then of its pixels. A backward task makes rows of dx: the sum of the rows of dy that this row has a
+part in, then of their pixels, in order: no two tasks write to one place.
 """
 
 from numba import prange
@@ -11,44 +12,57 @@ from nbprop.ops.flat import tasks
 
 
 def _rows(x):
-    """View an image batch (N, C, H, W) as (N H, W, C)."""
+    """View an image batch (N, C, H, W) as (N H, W C)."""
     N, C, H, W = x.shape
-    return layout.nhwc(x).reshape(N * H, W, C)
+    return layout.nhwc(x).reshape(N * H, W * C)
 
 
 @jit.kernel
-def _blend(upper, lower, v, into, columns):
-    """Fill a row of y from two rows of x, the lower one with weight v."""
+def _blend_rows(upper, lower, v, blended):
+    one = blended.dtype.type(1)
+    for i in range(blended.size):
+        blended[i] = (one - v) * upper[i] + v * lower[i]
+
+
+@jit.kernel
+def _blend_pixels(line, into, columns, C):
     one = into.dtype.type(1)
-    for ow in range(into.shape[0]):
-        w, w2, u = columns.first[ow], columns.second[ow], columns.weight[ow]
-        a, b, c, d = upper[w], upper[w2], lower[w], lower[w2]
-        pixel = into[ow]
-        for i in range(pixel.size):
-            pixel[i] = (one - v) * ((one - u) * a[i] + u * b[i]) + v * ((one - u) * c[i] + u * d[i])
+    for ow in range(columns.first.size):
+        w, w2, u = columns.first[ow] * C, columns.second[ow] * C, columns.weight[ow]
+        left, right, pixel = line[w : w + C], line[w2 : w2 + C], into[ow * C : (ow + 1) * C]
+        for i in range(C):
+            pixel[i] = (one - u) * left[i] + u * right[i]
 
 
 @jit.kernel
-def _forward_rows(x, y, rows, columns, linear, H, begin, end):
+def _copy_pixels(line, into, columns, C):
+    for ow in range(columns.first.size):
+        w = columns.first[ow] * C
+        shown, pixel = line[w : w + C], into[ow * C : (ow + 1) * C]
+        for i in range(C):
+            pixel[i] = shown[i]
+
+
+@jit.kernel
+def _forward_rows(x, y, rows, columns, linear, H, C, blended, begin, end):
     """Fill rows begin .. end - 1 of y, counted over all images."""
     OH = rows.first.size
+    line = blended[: x.shape[1]]
     for row in range(begin, end):
         base, oh = row // OH * H, row % OH
-        upper, into = x[base + rows.first[oh]], y[row]
+        upper = x[base + rows.first[oh]]
         if linear:
-            _blend(upper, x[base + rows.second[oh]], rows.weight[oh], into, columns)
-            continue
-        for ow in range(into.shape[0]):
-            pixel, shown = into[ow], upper[columns.first[ow]]
-            for i in range(pixel.size):
-                pixel[i] = shown[i]
+            _blend_rows(upper, x[base + rows.second[oh]], rows.weight[oh], line)
+            _blend_pixels(line, y[row], columns, C)
+        else:
+            _copy_pixels(upper, y[row], columns, C)
 
 
 @jit.driver
-def _forward_tasks(x, y, rows, columns, linear, H, count):
+def _forward_tasks(x, y, rows, columns, linear, H, C, work, count):
     for t in prange(count):
         begin, end = y.shape[0] * t // count, y.shape[0] * (t + 1) // count
-        _forward_rows(x, y, rows, columns, linear, H, begin, end)
+        _forward_rows(x, y, rows, columns, linear, H, C, work[t], begin, end)
 
 
 @jit.scalar
@@ -60,44 +74,55 @@ def _part(axis, o, i):
 
 
 @jit.kernel
-def _backward_rows(dy, dx, rows, columns, begin, end):
+def _sum_rows(dy, base, rows, h, summed):
+    summed[:] = 0
+    for oh in range(rows.begin[h], rows.end[h]):
+        v, line = _part(rows, oh, h), dy[base + oh]
+        for i in range(summed.size):
+            summed[i] += v * line[i]
+
+
+@jit.kernel
+def _sum_pixels(summed, into, columns, C):
+    into[:] = 0
+    for w in range(columns.begin.size):
+        pixel = into[w * C : (w + 1) * C]
+        for ow in range(columns.begin[w], columns.end[w]):
+            u, d = _part(columns, ow, w), summed[ow * C : (ow + 1) * C]
+            for i in range(C):
+                pixel[i] += u * d[i]
+
+
+@jit.kernel
+def _backward_rows(dy, dx, rows, columns, C, summed, begin, end):
     """Fill rows begin .. end - 1 of dx, counted over all images."""
     H, OH = rows.begin.size, rows.first.size
+    line = summed[: dy.shape[1]]
     for row in range(begin, end):
-        n, h = row // H, row % H
-        into = dx[row]
-        into[:] = 0
-        for oh in range(rows.begin[h], rows.end[h]):
-            v = _part(rows, oh, h)
-            line = dy[n * OH + oh]
-            for w in range(into.shape[0]):
-                pixel = into[w]
-                for ow in range(columns.begin[w], columns.end[w]):
-                    share, d = v * _part(columns, ow, w), line[ow]
-                    for i in range(pixel.size):
-                        pixel[i] += share * d[i]
+        _sum_rows(dy, row // H * OH, rows, row % H, line)
+        _sum_pixels(line, dx[row], columns, C)
 
 
 @jit.driver
-def _backward_tasks(dy, dx, rows, columns, count):
+def _backward_tasks(dy, dx, rows, columns, C, work, count):
     for t in prange(count):
         begin, end = dx.shape[0] * t // count, dx.shape[0] * (t + 1) // count
-        _backward_rows(dy, dx, rows, columns, begin, end)
+        _backward_rows(dy, dx, rows, columns, C, work[t], begin, end)
 
 
-def upsample_forward(x, y, rows, columns, linear):
-    arguments = _rows(x), _rows(y), rows, columns, linear, x.shape[2]
-    count = tasks(y.size)
+def upsample_forward(x, y, rows, columns, linear, work):
+    arguments = _rows(x), _rows(y), rows, columns, linear, x.shape[2], x.shape[1]
+    count = min(tasks(y.size), len(work))
     if count == 1:
-        _forward_rows(*arguments, 0, len(arguments[1]))
+        _forward_rows(*arguments, work[0], 0, len(arguments[1]))
     else:
-        _forward_tasks(*arguments, count)
+        _forward_tasks(*arguments, work, count)
 
 
-def upsample_backward(dy, dx, rows, columns, linear):
-    arguments = _rows(dy), _rows(dx), rows, columns
-    count = tasks(dy.size)
+def upsample_backward(dy, dx, rows, columns, linear, work):
+    arguments = _rows(dy), _rows(dx), rows, columns, dx.shape[1]
+    count = min(tasks(dy.size), len(work))
     if count == 1:
-        _backward_rows(*arguments, 0, len(arguments[1]))
+        _backward_rows(*arguments, work[0], 0, len(arguments[1]))
     else:
-        _backward_tasks(*arguments, count)
+        _backward_tasks(*arguments, work, count)

@@ -29,16 +29,18 @@ def taps(size, count, scale, mode, align_corners, dtype):
         bilinear                        first + weight = max((o + 1/2) size / count - 1/2, 0)
         bilinear with align_corners     first + weight = o (size - 1) / (count - 1)
 
-    A given scale replaces count / size (whose floor count is). The positions are computed in the array's own
-    dtype, as torch does: rounding decides which of two neighbours is the nearest.
+    A given scale replaces count / size (whose floor count is). Positions are computed as torch does, since
+    rounding decides which of two neighbours is the nearest: for "bilinear" in the array's own dtype; for
+    "nearest" in float32 whatever the dtype, and twice the size without any scale, as torch's channels-last
+    kernels and its backward pass have it (its forward on other memory orders can differ there by one).
     """
-    real = np.dtype(dtype).type
-    o = np.arange(count).astype(dtype)
+    real = np.float32 if mode == "nearest" else np.dtype(dtype).type
+    o = np.arange(count, dtype=real)
     step = real(1 / scale) if scale else real(size) / real(count)
     if count == size:
         position = o
     elif mode == "nearest":
-        position = np.floor((o * step).astype(np.float32))
+        position = np.floor(o * (real(0.5) if count == 2 * size else step))
     elif align_corners:
         position = o * (real(size - 1) / real(count - 1) if count > 1 else real(0))
     else:
