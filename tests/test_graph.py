@@ -374,7 +374,7 @@ def test_resnet20_is_torchs():
     from nbprop.gradcheck import in_float64
 
     nbprop.manual_seed(1)
-    ours, theirs = in_float64(nbprop.models.resnet20()), torch_resnet20().double()
+    ours, theirs = in_float64(nbprop.models.resnet20(3, 16)), torch_resnet20().double()
     theirs.load_state_dict({name: torch.from_numpy(a) for name, a in ours.state_dict().items()}, strict=True)
     x, dy = normal((3, 3, 16, 16)), normal((3, 10))
     tx = torch.from_numpy(x).requires_grad_()
