@@ -7,6 +7,7 @@ Importing compiles nothing and loads no CUDA package.
 
 from nbprop import data, models, nn, optim, schedule
 from nbprop.backend import using
+from nbprop.ops.conv.choose import exact_convolution
 from nbprop.gradcheck import adjoint_check, gradcheck
 from nbprop.gradient_norms import gradient_norms
 from nbprop.nn.activation import activation
@@ -27,6 +28,7 @@ __all__ = [
     "data",
     "gradcheck",
     "gradient_norms",
+    "exact_convolution",
     "load",
     "load_weights",
     "manual_seed",

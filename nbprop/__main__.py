@@ -1,7 +1,6 @@
-"""python -m nbprop: the command line."""
-
-import sys
+"""`python -m nbprop` is the command `nbprop`."""
 
 from nbprop.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())

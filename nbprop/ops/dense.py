@@ -38,7 +38,7 @@ _LARGE_WEIGHTS_PIXELS = 800
 _LARGE_WEIGHTS_BLOCK = 1600 * 1024
 # Blocks times panels that there should be where threads are worth it, so that many of them find equal shares, and the
 # rows a block should keep for that. Blocks of several images fill the tiles of their corners and edges better.
-_ITEMS = 16
+ITEMS = 16
 _ROWS = 4
 # Floating-point operations below which a second thread costs more than it brings: entering a parallel region takes
 # 2 to 3 us (omp), in which one core does about half a million.
@@ -113,7 +113,7 @@ def block(p, dtype):
     itemsize = np.dtype(dtype).itemsize
     row = max(p.W * p.C * itemsize, 1)
     panels = p.G * -(-p.OG // (tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))))
-    items = 1 if operations(p) < _SERIAL else _ITEMS
+    items = 1 if operations(p) < _SERIAL else ITEMS
     limit, images = _BLOCK, -(-p.N // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
         images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))

@@ -18,7 +18,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["lanes", "product", "registers", "transpose_square", "vector_bytes"]
+__all__ = ["broadcast", "fmuladd", "int64", "lanes", "load", "pointer_or_number", "product",
+           "registers", "transpose_square", "vector_bytes"]
 
 
 @functools.cache
@@ -81,17 +82,17 @@ def product(mr, nv, masked, lanewise=False):
 def _emit(mr, nv, masked, lanewise, context, builder, signature, args):
     """Emit the whole product: set the accumulators, three loops, epilogue."""
     (row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
-     c, c0, c_rows, width, floor) = (_pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+     c, c0, c_rows, width, floor) = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
     vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
     alive = _masks(builder, width, vector.count, nv)
-    a_rows, c_rows = ([builder.load(builder.gep(t, [builder.add(row, _int(m))])) for m in range(mr)]
+    a_rows, c_rows = ([builder.load(builder.gep(t, [builder.add(row, int64(m))])) for m in range(mr)]
                       for t in (a_rows, c_rows))
 
     acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
     for m in range(mr):
         start = builder.add(i0, builder.mul(si, c_rows[m]))
         for j in range(nv):
-            builder.store(_load(builder, vector, init, start, j, alive), acc[m][j])
+            builder.store(load(builder, vector, init, start, j, alive), acc[m][j])
 
     a_rows = [builder.gep(a, [builder.add(a0, r)]) for r in a_rows]
     with cgutils.for_range(builder, n0) as loop0, cgutils.for_range(builder, n1) as loop1:
@@ -101,16 +102,16 @@ def _emit(mr, nv, masked, lanewise, context, builder, signature, args):
             at_a = builder.add(ka, builder.mul(loop2.index, sa2))
             at_b = builder.add(kb, builder.mul(loop2.index, sb2))
             known = alive if masked else None
-            right = [_load(builder, vector, b, at_b, j, known) for j in range(nv)]
+            right = [load(builder, vector, b, at_b, j, known) for j in range(nv)]
             for m in range(mr):
                 if lanewise:
-                    left = [_load(builder, vector, a_rows[m], at_a, j, known) for j in range(nv)]
+                    left = [load(builder, vector, a_rows[m], at_a, j, known) for j in range(nv)]
                 else:
-                    left = [_broadcast(builder, vector, builder.load(builder.gep(a_rows[m], [at_a])))] * nv
+                    left = [broadcast(builder, vector, builder.load(builder.gep(a_rows[m], [at_a])))] * nv
                 for j in range(nv):
-                    builder.store(_fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
+                    builder.store(fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
 
-    lowest = _broadcast(builder, vector, floor)
+    lowest = broadcast(builder, vector, floor)
     for m in range(mr):
         for j in range(nv):
             value = builder.load(acc[m][j])
@@ -126,11 +127,11 @@ def transpose_square(typingctx, source, start, stride, target, at, step):
 
     def emit(context, builder, signature, args):
         source, start, stride, target, at, step = (
-            _pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+            pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
         element = source.type.pointee
         size = vector_bytes() // context.get_abi_sizeof(element)
         vector = ir.VectorType(element, size)
-        rows = [_load(builder, vector, source, builder.add(start, builder.mul(stride, _int(i))), 0, None)
+        rows = [load(builder, vector, source, builder.add(start, builder.mul(stride, int64(i))), 0, None)
                 for i in range(size)]
         distance = 1
         while distance < size:  # exchange the off-diagonal blocks of 1, 2, 4, ... elements
@@ -142,7 +143,7 @@ def transpose_square(typingctx, source, start, stride, target, at, step):
                     size + l if l & distance else l + distance for l in range(size)])
             distance *= 2
         for j in range(size):
-            where = _vector_at(builder, vector, target, builder.add(at, builder.mul(step, _int(j))), 0)
+            where = _vector_at(builder, vector, target, builder.add(at, builder.mul(step, int64(j))), 0)
             builder.store(rows[j], where, align=_bytes(vector))
         return context.get_dummy_value()
 
@@ -153,11 +154,11 @@ def _shuffle(builder, x, y, lanes_):
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes_)), lanes_))
 
 
-def _int(value):
+def int64(value):
     return ir.Constant(ir.IntType(64), value)
 
 
-def _pointer_or_number(context, builder, numba_type, value):
+def pointer_or_number(context, builder, numba_type, value):
     """An array's data pointer; a number as it is."""
     if isinstance(numba_type, types.Array):
         return context.make_array(numba_type)(context, builder, value).data
@@ -167,16 +168,16 @@ def _pointer_or_number(context, builder, numba_type, value):
 def _masks(builder, width, size, nv):
     """One bit per lane and vector: lane l of vector j is alive where j L + l < width."""
     counts = ir.VectorType(ir.IntType(32), size)
-    width = _broadcast(builder, counts, builder.trunc(width, ir.IntType(32)))
+    width = broadcast(builder, counts, builder.trunc(width, ir.IntType(32)))
     return [builder.icmp_signed("<", ir.Constant(counts, [*range(j * size, (j + 1) * size)]), width) for j in range(nv)]
 
 
 def _vector_at(builder, vector, base, start, j):
-    at = builder.gep(base, [builder.add(start, _int(j * vector.count))])
+    at = builder.gep(base, [builder.add(start, int64(j * vector.count))])
     return builder.bitcast(at, vector.as_pointer())
 
 
-def _load(builder, vector, base, start, j, alive):
+def load(builder, vector, base, start, j, alive):
     """Load vector j at base[start]; dead lanes are not read and come as 0."""
     at = _vector_at(builder, vector, base, start, j)
     if alive is None:
@@ -192,13 +193,13 @@ def _store(builder, value, base, start, j, alive):
     _call(builder, f"llvm.masked.store.{_suffix(vector)}.p0", ir.VoidType(), arguments)
 
 
-def _broadcast(builder, vector, value):
+def broadcast(builder, vector, value):
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _fmuladd(builder, x, y, z):
+def fmuladd(builder, x, y, z):
     """x y + z, fused where the target has it: llvm.fma would be a library call per lane where it has not."""
     return _call(builder, f"llvm.fmuladd.{_suffix(x.type)}", x.type, [x, y, z])
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from nbprop import jit, layout
-from nbprop.ops import correlate, dense, outer
-from nbprop.ops.conv import pack, plan
+from nbprop.ops import correlate, dense, outer, pixels
+from nbprop.ops.conv import choose, fast, pack, plan
 
 __all__ = ["adjoint", "backward_input", "backward_weight", "forward", "workspace"]
 
@@ -14,25 +14,37 @@ _PACK_PIXELS = 512
 
 
 def workspace(g, dtype):
-    """Allocate the memory for packed weights and for partial sums, which the three passes share."""
+    """Allocate what the three passes share: packed weights or partial sums, and Winograd's arrays where it serves."""
+    dtype = np.dtype(dtype)
     p = plan.forward(g)
     correlations = [p] + [phase.correlation for phase in plan.phases(g)]
     chunks, sums = outer.partials_shape(p, dtype)
-    size = max([chunks * sums, 1] + [correlate.panels_size(q, dtype) for q in correlations])
-    return layout.empty((size,), dtype)
+    flat = layout.empty((max([chunks * sums, pixels.partials_size(g.O, dtype)] + [correlate.panels_size(q, dtype) for q in correlations]),), dtype)
+    sizes = []
+    for kind in ("forward", "input", "weight"):
+        m = choose.winograd_tile(kind, g)
+        if m:
+            q = fast.plan(kind, g, m, dtype)
+            sizes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
+    return flat, fast.allocate(sizes, dtype) if sizes else None
 
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
     x, y, w = layout.nhwc(x).reshape(-1), layout.nhwc(y).reshape(-1), layout.khwio(w).reshape(-1)
+    flat, room = work
     p = plan.forward(g)
     width = correlate.panel_width(p, x.dtype)
+    m = choose.winograd_tile("forward", g)
     in_place = p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS) or p.LANEWISE
     ldw = p.OG
-    if not in_place:
-        pack.pack(w, work, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
-        w, ldw = work, width
-    correlate.correlate(x, w, ldw, b, y, p, _floor(x.dtype, relu))
+    if not in_place or m:
+        pack.pack(w, flat, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
+        w, ldw = flat, width
+    if m:
+        fast.correlate(x, w, b, y, fast.plan("forward", g, m, x.dtype), room, _floor(x.dtype, relu))
+    else:
+        correlate.correlate(x, w, ldw, b, y, p, _floor(x.dtype, relu))
 
 
 def backward_input(dy, w, dx, g, work):
@@ -43,24 +55,34 @@ def backward_input(dy, w, dx, g, work):
 def adjoint(dy, w, b, dx, g, relu, work):
     """Fill dx = b + the input gradient, or its positive part: a transposed convolution's forward pass."""
     dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
+    flat, room = work
+    m = choose.winograd_tile("input", g)
     for p, taps in plan.phases(g):
         width = correlate.panel_width(p, dy.dtype)
         if p.LANEWISE:
             width = p.C
-            pack.pack_reversed(w, work, p.C, g.KW, taps)
+            pack.pack_reversed(w, flat, p.C, g.KW, taps)
         else:
-            pack.pack_transposed(w, work, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
-        correlate.correlate(dy, work, width, b, dx, p, _floor(dy.dtype, relu))
+            pack.pack_transposed(w, flat, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
+        if m:
+            fast.correlate(dy, flat, b, dx, fast.plan("input", g, m, dy.dtype), room, _floor(dy.dtype, relu))
+        else:
+            correlate.correlate(dy, flat, width, b, dx, p, _floor(dy.dtype, relu))
 
 
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw and db."""
     dy, x, dw = layout.nhwc(dy).reshape(-1), layout.nhwc(x).reshape(-1), layout.khwio(dw).reshape(-1)
+    flat, room = work
+    m = choose.winograd_tile("weight", g)
+    if m:
+        fast.weight_gradient(x, dy, dw, fast.plan("weight", g, m, x.dtype), room)
+        pixels.sum_pixels(dy.reshape(-1, g.O), flat, db)
+        return
     p = plan.forward(g)
     chunks, sums = outer.partials_shape(p, x.dtype)
-    outer.outer(x, dy, dw, db, p, work[: chunks * sums].reshape(chunks, sums))
+    outer.outer(x, dy, dw, db, p, flat[: chunks * sums].reshape(chunks, sums))
 
 
 def _floor(dtype, relu):
     return dtype.type(0 if relu else -np.inf)
-

@@ -1,0 +1,116 @@
+"""Winograd's algorithm by force, on shapes that the chooser would never give it: against the direct kernel."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import assert_close, assert_same_bits, dtypes, normal
+
+import nbprop
+from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward, cpu, fast
+from nbprop.shapes import conv2d
+
+# Relative l2 error that F(4 x 4, 3 x 3) may add; measured 4.0e-6 at 512 channels in float32, growing with channels.
+BOUND = {np.dtype(np.float32): 5e-6, np.dtype(np.float64): 1e-14}
+
+
+def passes(x, w, b, dy, padding):
+    return (conv2d_forward(x, w, b, padding=padding), conv2d_backward_input(dy, w, x.shape, padding=padding),
+            *conv2d_backward_weight(dy, x, w.shape, padding=padding))  # fmt: skip
+
+
+def problem(n, c, h, w, o, padding, dtype):
+    x, weights, b = normal((n, c, h, w), dtype, 0), normal((o, c, 3, 3), dtype, 1), normal((o,), dtype, 2)
+    g = conv2d(x.shape, weights.shape, 1, padding)
+    return x, weights, b, normal((n, o, g.OH, g.OW), dtype, 3), padding
+
+
+@pytest.fixture(params=["blocked", "staged"])
+def small_blocks(request, monkeypatch):
+    """Cut even tiny problems into several blocks or stages."""
+    monkeypatch.setattr(fast, "_BLOCK", 1)
+    monkeypatch.setattr(fast, "_STAGE", 1)
+    monkeypatch.setattr(fast, "_WEIGHTS", 0 if request.param == "staged" else 1 << 40)
+    fast.plan.cache_clear()
+    yield
+    fast.plan.cache_clear()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 20), st.integers(3, 13), st.integers(3, 13), st.integers(1, 20),
+       st.tuples(st.integers(0, 2), st.integers(0, 2)), dtypes, st.sampled_from([2, 4]))  # fmt: skip
+def check_all_shapes(n, c, h, w, o, padding, dtype, m):
+    made = problem(n, c, h, w, o, padding, dtype)
+    with nbprop.exact_convolution():
+        expected = passes(*made)
+    with choose.using_tile(m):
+        for ours, wanted in zip(passes(*made), expected):
+            assert_close(ours, wanted, BOUND[np.dtype(dtype)])
+
+
+def test_all_shapes_in_one_block():
+    check_all_shapes()
+
+
+def test_all_shapes_in_many_blocks(small_blocks):
+    check_all_shapes()
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_error_at_512_channels(m):
+    made = problem(1, 512, 14, 14, 64, 1, np.float32)
+    with choose.using_tile(m):
+        tuned = passes(*made)
+    doubled = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in made]
+    with nbprop.exact_convolution():
+        for ours, wanted in zip(tuned, passes(*doubled)):
+            assert_close(ours, wanted, 5e-6)
+
+
+def test_the_chooser_takes_it_where_it_pays_and_exact_convolution_does_not():
+    g = conv2d((64, 32, 16, 16), (64, 32, 3, 3), 1, 1)
+    assert choose.winograd_tile("forward", g) == 4
+    assert choose.winograd_tile("forward", conv2d((64, 32, 16, 16), (64, 32, 3, 3), 2, 1)) == 0
+    assert choose.winograd_tile("weight", conv2d((64, 3, 32, 32), (32, 3, 3, 3), 1, 1)) == 0
+    with nbprop.exact_convolution():
+        assert choose.winograd_tile("forward", g) == 0
+
+
+def test_a_layer_keeps_to_the_direct_kernel_on_request():
+    nbprop.manual_seed(0)
+    layer, x = nbprop.nn.Conv2d(32, 32, 3, padding=1), normal((32, 32, 16, 16), np.float32)
+    fast_y = layer(x)
+    with nbprop.exact_convolution():
+        exact_y = layer(x)
+        np.testing.assert_array_equal(exact_y, conv2d_forward(x, layer.weight.data, layer.bias.data, padding=1))
+    assert not np.array_equal(fast_y, exact_y)
+    assert_close(fast_y, exact_y, 5e-6)
+
+
+def test_fused_relu_and_nan():
+    x, w, b, _, padding = problem(2, 16, 9, 9, 20, 1, np.float32)
+    x[1, 3, 4, 4] = np.nan
+    g = conv2d(x.shape, w.shape, 1, padding)
+    y = np.empty_like(normal((2, 20, 9, 9), np.float32))
+    with choose.using_tile(4):
+        plain = conv2d_forward(x, w, b, padding=padding)
+        from nbprop import layout
+
+        y = layout.empty(plain.shape, plain.dtype)
+        cpu.forward(x, layout.khwio_last(w), b, y, g, True, cpu.workspace(g, x.dtype))
+    np.testing.assert_array_equal(y, np.where(plain < 0, 0, plain))
+    assert np.isnan(y[1]).any() and not np.isnan(y[0]).any()
+
+
+def test_same_bits_for_any_number_of_threads():
+    assert_same_bits("""
+import sys
+sys.path.insert(0, "tests")
+from oracle import normal
+from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward
+x, w, dy = normal((7, 33, 13, 14), "f4", 0), normal((40, 33, 3, 3), "f4", 1), normal((7, 40, 13, 14), "f4", 2)
+def run():
+    with choose.using_tile(4):
+        return (conv2d_forward(x, w, padding=1), conv2d_backward_input(dy, w, x.shape, padding=1),
+                *conv2d_backward_weight(dy, x, w.shape, padding=1))
+""")
