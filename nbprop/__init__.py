@@ -7,11 +7,11 @@ Importing compiles nothing and loads no CUDA package.
 
 from nbprop import data, models, nn, optim, schedule
 from nbprop.backend import using
-from nbprop.ops.conv.choose import exact_convolution
 from nbprop.gradcheck import adjoint_check, gradcheck
 from nbprop.gradient_norms import gradient_norms
 from nbprop.nn.activation import activation
 from nbprop.nn.init import manual_seed
+from nbprop.ops.conv.choose import exact_convolution
 from nbprop.saving import load, load_weights, save
 from nbprop.summary import summary
 from nbprop.trainer import EarlyStopping, KeepBest, Trainer, TrainingDiverged
@@ -26,9 +26,9 @@ __all__ = [
     "activation",
     "adjoint_check",
     "data",
+    "exact_convolution",
     "gradcheck",
     "gradient_norms",
-    "exact_convolution",
     "load",
     "load_weights",
     "manual_seed",

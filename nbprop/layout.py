@@ -8,7 +8,19 @@ import math
 
 import numpy as np
 
-__all__ = ["channels_last", "contiguous", "empty", "empty_like", "empty_weights", "from_khwio", "khwio", "khwio_last", "nchw", "nhwc", "zeros"]
+__all__ = [
+    "channels_last",
+    "contiguous",
+    "empty",
+    "empty_like",
+    "empty_weights",
+    "from_khwio",
+    "khwio",
+    "khwio_last",
+    "nchw",
+    "nhwc",
+    "zeros",
+]
 
 
 _LINE = 64  # bytes of a cache line

@@ -117,5 +117,5 @@ def test_adjoints_of_the_linear_layers_of_a_model():
 
 def test_a_wrong_adjoint_is_named():
     model = nn.Sequential(nn.Tanh(), nn.Function(lambda x: 2 * x, lambda x, dy: 2.001 * dy))
-    with pytest.raises(ValueError, match="1 Function: .*backward is not forward's adjoint"):
+    with pytest.raises(ValueError, match=r"1 Function: .*backward is not forward's adjoint"):
         list(adjoint_errors(model, normal((2, 3))))

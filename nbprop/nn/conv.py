@@ -38,7 +38,7 @@ class Conv2d(Module):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
                  padding_mode="zeros", dtype=np.float32):
         if padding_mode != "zeros":
-            raise ValueError(f'padding_mode is {padding_mode!r}; only "zeros" is supported: put a padding layer in front')
+            raise ValueError(f'padding_mode is {padding_mode!r}; only "zeros" is supported: use a padding layer')
         C, O = shapes.integer("in_channels", in_channels, 1), shapes.integer("out_channels", out_channels, 1)
         G = shapes.integer("groups", groups, 1)
         if C % G or O % G:

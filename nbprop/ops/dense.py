@@ -18,6 +18,7 @@ P = NV x L output channels, panel[kh][kw][c][P].
 """
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -166,4 +167,4 @@ def _runs(size, k, stride, dilation, before, first, count):
     begin = np.clip(-(at // dilation), 0, k)
     end = np.clip((size - 1 - at) // dilation + 1, begin, k)
     edges = [0, *(np.flatnonzero(np.diff(begin) | np.diff(end)) + 1), count]
-    return [(int(a), int(b - a), int(begin[a]), int(end[a])) for a, b in zip(edges, edges[1:]) if b > a]
+    return [(int(a), int(b - a), int(begin[a]), int(end[a])) for a, b in itertools.pairwise(edges) if b > a]

@@ -1,6 +1,8 @@
 """The weight gradient of everything dense: a sum over pixels of (input at a tap) x (output gradient).
 
-    dw[k][o] = sum over n, oh, ow of x[n, oh SH + kh DH - TOP, ow SW + kw DW - LEFT, c] dy[n, oh, ow, o],   k = (kh, kw, c)
+    dw[k][o] = sum over n, oh, ow of x[n, oh SH + kh DH - TOP, ow SW + kw DW - LEFT, c] dy[n, oh, ow, o]
+
+with k = (kh, kw, c).
 
 Rows of the micro-kernel are taps k, lanes are output channels, and the three loops run over the pixels of a block:
 nothing is packed. The blocks are dealt to a fixed number of chunks, whose partial sums are added in order, so that

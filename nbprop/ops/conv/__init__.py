@@ -8,7 +8,9 @@ __all__ = ["conv2d_backward_input", "conv2d_backward_weight", "conv2d_forward"]
 
 
 def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
-    """Convolve: y[n, o, i, j] = b[o] + sum over c, kh, kw of x[n, c, i SH + kh DH - PH, j SW + kw DW - PW] w[o, c, kh, kw].
+    """Convolve: y[n, o, i, j] = b[o] + sum x[n, c, i SH + kh DH - PH, j SW + kw DW - PW] w[o, c, kh, kw].
+
+    The sum runs over c, kh and kw.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def conv2d_backward_input(dy, w, x_shape, stride=1, padding=0, dilation=1, group
 
 
 def conv2d_backward_weight(dy, x, w_shape, stride=1, padding=0, dilation=1, groups=1):
-    """Gradients by the weights and the bias: dw[o, c, kh, kw] = sum of dy[n, o, i, j] x[...], db[o] = sum of dy[n, o, i, j].
+    """Gradients by the weights and the bias: dw[o, c, kh, kw] = sum of dy[n, o, i, j] x[...], db[o] = sum of dy.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbprop import jit, layout
+from nbprop import layout
 from nbprop.ops import correlate, dense, outer, pixels
 from nbprop.ops.conv import choose, fast, pack, plan
 
@@ -17,9 +17,9 @@ def workspace(g, dtype):
     """Allocate what the three passes share: packed weights or partial sums, and Winograd's arrays where it serves."""
     dtype = np.dtype(dtype)
     p = plan.forward(g)
-    correlations = [p] + [phase.correlation for phase in plan.phases(g)]
     chunks, sums = outer.partials_shape(p, dtype)
-    flat = layout.empty((max([chunks * sums, pixels.partials_size(g.O, dtype)] + [correlate.panels_size(q, dtype) for q in correlations]),), dtype)
+    panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
+    flat = layout.empty((max(chunks * sums, pixels.partials_size(g.O, dtype), *panels),), dtype)
     sizes = []
     for kind in ("forward", "input", "weight"):
         m = choose.winograd_tile(kind, g)
@@ -36,7 +36,7 @@ def forward(x, w, b, y, g, relu, work):
     p = plan.forward(g)
     width = correlate.panel_width(p, x.dtype)
     m = choose.winograd_tile("forward", g)
-    in_place = p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS) or p.LANEWISE
+    in_place = p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS))
     ldw = p.OG
     if not in_place or m:
         pack.pack(w, flat, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
