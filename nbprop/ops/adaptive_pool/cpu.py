@@ -79,38 +79,29 @@ def adaptive_avg_pool2d_forward(x, y):
 
 
 @jit.kernel
-def _add_share(run, factor, out):
-    for c in range(out.size):
-        out[c] += run[c] * factor
-
-
-@jit.kernel
-def _set_share(run, factor, out):
-    for c in range(out.size):
-        out[c] = run[c] * factor
+def _add_share(run, factor, out, p, stop):
+    """Add run * factor to pixels p .. stop-1."""
+    for i in range(p, stop):
+        pixel = out[i]
+        for c in range(pixel.size):
+            pixel[c] += run[c] * factor
 
 
 @jit.kernel
 def _spread_rows(dy, dx, planes, begin, end):
-    """Fill rows begin .. end-1 of dx, counted over all images, from the windows that hold each pixel."""
+    """Fill rows begin .. end-1 of dx, counted over all images, from the windows that hold each row."""
     H, W, OH, OW = planes
     T = dx.dtype.type
     for row in range(begin, end):
         n, h = row // H, row % H
+        dx[row * W : (row + 1) * W] = 0
         oh_first, oh_stop = holding(h, H, OH)
-        for w in range(W):
-            ow_first, ow_stop = holding(w, W, OW)
-            out = dx[row * W + w]
-            for oh in range(oh_first, oh_stop):
-                top, bottom = window(oh, H, OH)
-                for ow in range(ow_first, ow_stop):
-                    left, right = window(ow, W, OW)
-                    share = T(1) / T((bottom - top) * (right - left))
-                    run = dy[(n * OH + oh) * OW + ow]
-                    if oh == oh_first and ow == ow_first:
-                        _set_share(run, share, out)
-                    else:
-                        _add_share(run, share, out)
+        for oh in range(oh_first, oh_stop):
+            top, bottom = window(oh, H, OH)
+            for ow in range(OW):
+                left, right = window(ow, W, OW)
+                share = T(1) / T((bottom - top) * (right - left))
+                _add_share(dy[(n * OH + oh) * OW + ow], share, dx, row * W + left, row * W + right)
 
 
 @jit.driver
