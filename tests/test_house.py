@@ -30,7 +30,7 @@ RANK = {
 }  # fmt: skip
 
 # Ops made of products: they alone may reach the micro-kernel and what is built on it.
-DENSE_OPS = {"conv", "conv_flip", "linear", "gram"}
+DENSE_OPS = {"conv", "conv_flip", "conv_transpose", "linear", "gram"}
 DENSE = {"simd", "dense", "correlate", "outer"}
 SHARED = {path.stem for path in PACKAGE.glob("ops/*.py")}
 

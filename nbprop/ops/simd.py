@@ -155,11 +155,12 @@ def _shuffle(builder, x, y, lanes_):
 
 
 def int64(value):
+    """Return an integer constant."""
     return ir.Constant(ir.IntType(64), value)
 
 
 def pointer_or_number(context, builder, numba_type, value):
-    """An array's data pointer; a number as it is."""
+    """Return an array's data pointer, or a number as it is."""
     if isinstance(numba_type, types.Array):
         return context.make_array(numba_type)(context, builder, value).data
     return value
@@ -194,6 +195,7 @@ def _store(builder, value, base, start, j, alive):
 
 
 def broadcast(builder, vector, value):
+    """Return a vector with `value` in every lane."""
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)

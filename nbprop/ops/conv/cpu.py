@@ -5,8 +5,9 @@ import numpy as np
 from nbprop import layout
 from nbprop.ops import correlate, dense, outer, pixels
 from nbprop.ops.conv import choose, fast, pack, plan
+from nbprop.ops.conv.adjoint import adjoint, floor
 
-__all__ = ["adjoint", "backward_input", "backward_weight", "forward", "workspace"]
+__all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
 # Pixels above which copying the weights into panels costs less than sweeping them with gaps between their rows: the
 # copy is one pass over them, the sweep one per tile of 6 to 14 pixels.
@@ -42,32 +43,14 @@ def forward(x, w, b, y, g, relu, work):
         pack.pack(w, flat, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
         w, ldw = flat, width
     if m:
-        fast.correlate(x, w, b, y, fast.plan("forward", g, m, x.dtype), room, _floor(x.dtype, relu))
+        fast.correlate(x, w, b, y, fast.plan("forward", g, m, x.dtype), room, floor(x.dtype, relu))
     else:
-        correlate.correlate(x, w, ldw, b, y, p, _floor(x.dtype, relu))
+        correlate.correlate(x, w, ldw, b, y, p, floor(x.dtype, relu))
 
 
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
     adjoint(dy, w, np.zeros(g.C, dy.dtype), dx, g, False, work)
-
-
-def adjoint(dy, w, b, dx, g, relu, work):
-    """Fill dx = b + the input gradient, or its positive part: a transposed convolution's forward pass."""
-    dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
-    flat, room = work
-    m = choose.winograd_tile("input", g)
-    for p, taps in plan.phases(g):
-        width = correlate.panel_width(p, dy.dtype)
-        if p.LANEWISE:
-            width = p.C
-            pack.pack_reversed(w, flat, p.C, g.KW, taps)
-        else:
-            pack.pack_transposed(w, flat, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
-        if m:
-            fast.correlate(dy, flat, b, dx, fast.plan("input", g, m, dy.dtype), room, _floor(dy.dtype, relu))
-        else:
-            correlate.correlate(dy, flat, width, b, dx, p, _floor(dy.dtype, relu))
 
 
 def backward_weight(dy, x, dw, db, g, work):
@@ -82,7 +65,3 @@ def backward_weight(dy, x, dw, db, g, work):
     p = plan.forward(g)
     chunks, sums = outer.partials_shape(p, x.dtype)
     outer.outer(x, dy, dw, db, p, flat[: chunks * sums].reshape(chunks, sums))
-
-
-def _floor(dtype, relu):
-    return dtype.type(0 if relu else -np.inf)

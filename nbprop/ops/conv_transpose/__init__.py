@@ -36,7 +36,9 @@ def conv_transpose2d_forward(x, w, b=None, stride=1, padding=0, output_padding=0
     Notes
     -----
     It is the adjoint of the convolution that maps y to x: with A for that convolution's matrix, conv(y) = A y and
-    this is A^T x. Source: seed 000, section 3.7 (a heading only: the derivation is ours); seed 003, section 3.2.3.
+    this is A^T x.
+
+    Source: seed 000, section 3.7 (a heading only: the derivation is ours); seed 003, section 3.2.3.
     """
     shapes.check_array("x", x, 4)
     shapes.check_array("w", w, 4)

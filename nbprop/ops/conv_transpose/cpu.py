@@ -8,6 +8,7 @@ import numpy as np
 from nbprop import layout
 from nbprop.ops import pixels
 from nbprop.ops.conv import cpu as conv
+from nbprop.ops.conv.adjoint import adjoint
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -19,7 +20,7 @@ def workspace(g, dtype):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = b + A^T x, or its positive part."""
-    conv.adjoint(x, w, b, y, g, relu, work[0])
+    adjoint(x, w, b, y, g, relu, work[0])
 
 
 def backward_input(dy, w, dx, g, work):
