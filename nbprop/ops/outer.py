@@ -27,6 +27,8 @@ __all__ = ["outer", "partials_shape", "plan"]
 _PARTIALS = 2 * 1024 * 1024
 _CHUNKS = 32
 _PIXELS = 256
+# Floating-point operations from which a tile that fits the number of taps is worth a kernel of its own to compile.
+_FITTING = 10_000_000
 
 
 class Tables(NamedTuple):
@@ -48,7 +50,8 @@ def plan(p, dtype):
     """Return (p with its blocks, MR, NV, tables, chunks, zeros) for a weight gradient; cached per geometry."""
     p = dense.block(p, dtype)
     mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
-    mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
+    if dense.operations(p) > _FITTING:
+        mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
     weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * np.dtype(dtype).itemsize
     pixels = p.N * p.OH * p.OW
     chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), pixels // _PIXELS))

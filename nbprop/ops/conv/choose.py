@@ -11,9 +11,11 @@ _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 
 # Measured against the direct kernel on one core (Zen 5, AVX-512), forward | weight gradient, channels in and out:
 # 16: 1.4 | 0.8    32: 1.4 | 1.2    64: 2.1 to 2.5 | 2.0    128: 3.1 | 2.7    256 (128 tiles): 1.7 | 1.6
-# 512 (32 tiles): 0.8 | 0.8. There the transformed weights, 36 numbers for 9, are most of the work.
+# 512 (32 tiles): 0.8 | 0.8. There the transformed weights, 36 numbers for 9, are most of the work. On maps of 8 x 8
+# every tile hangs over an edge, for which it is copied: 1.0 | 1.0 at 32 and at 64 channels.
 _CHANNELS = {"forward": 16, "input": 16, "weight": 32}
 _TILES = 96
+_MAP = 12
 _OPERATIONS = 10_000_000  # below, the direct kernel is done before the transforms have begun
 
 
@@ -29,7 +31,8 @@ def winograd_tile(kind, g):
         return forced
     tiles = g.N * -(-g.OH // 4) * -(-g.OW // 4)
     operations = 18 * g.N * g.OH * g.OW * g.C * g.O
-    return 4 if min(g.C, g.O) >= _CHANNELS[kind] and tiles >= _TILES and operations >= _OPERATIONS else 0
+    large = min(g.OH, g.OW) >= _MAP and tiles >= _TILES and operations >= _OPERATIONS
+    return 4 if large and min(g.C, g.O) >= _CHANNELS[kind] else 0
 
 
 @contextlib.contextmanager
