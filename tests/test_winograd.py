@@ -114,3 +114,20 @@ def run():
         return (conv2d_forward(x, w, padding=1), conv2d_backward_input(dy, w, x.shape, padding=1),
                 *conv2d_backward_weight(dy, x, w.shape, padding=1))
 """)
+
+
+def test_a_layer_made_on_one_thread_runs_on_more():
+    import numba
+
+    before = numba.get_num_threads()
+    nbprop.manual_seed(0)
+    layer, x = nbprop.nn.Conv2d(16, 48, 3, padding=1), normal((16, 16, 28, 28), np.float32)
+    try:
+        numba.set_num_threads(1)
+        y = layer(x)
+        dx = layer.backward(y).copy()
+        numba.set_num_threads(before)
+        np.testing.assert_array_equal(layer(x), y)
+        np.testing.assert_array_equal(layer.backward(y), dx)
+    finally:
+        numba.set_num_threads(before)

@@ -101,6 +101,7 @@ def correlate(x, packed, b, y, p, work, floor):
     points = (g.M + 2) ** 2
     if not p.staged:
         each = _room(p, lanes)
+        tasks = min(tasks, room.size // each)
         blocks = room[: tasks * each].reshape(tasks, each)
         winograd.blocked(g.M, p.mr, p.nv)(x, u, bias, y, g, p.a_rows, p.c_rows, blocks, edges, floor, lanes, tasks)
         return
