@@ -1,8 +1,9 @@
 """Write the README's measured table from what `nbprop bench --json` printed.
 
     nbprop bench conv --vs torch --json > conv.json
+    nbprop bench ops --vs torch --json > ops.json
     nbprop bench step --vs torch --json > step.json
-    python .ci/readme_table.py "2 threads of an AMD EPYC (Zen 5), torch 2.13.0" conv.json step.json
+    python .ci/readme_table.py "2 threads of an AMD EPYC (Zen 5), torch 2.13.0" conv.json ops.json step.json
 """
 
 import json
@@ -11,12 +12,15 @@ import re
 import sys
 
 PASSES = {"forward": "forward", "backward_input": "input gradient", "backward_weight": "weight gradient",
+          "forward+backward": "forward and backward", "value+gradient": "value and gradient", "update": "update",
           "step": "training step"}  # fmt: skip
 
 
 def cell(result):
     """The ratio where there was a peer, and our speed."""
     ratio = "" if result["ratio"] is None else f"**{result['ratio']:.2f}** · "
+    if result["gflops"] is None:
+        return f"{ratio}{result['gbytes']:.0f} GB/s"
     return f"{ratio}{result['gflops']:.0f} GFLOP/s"
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import oracle
 import pytest
 
-from nbprop.bench import clock, contest, report, suite
+import nbprop
+from nbprop.bench import clock, contest, ops, report, suite
 from nbprop.bench.cli import bench
 
-FIELDS = ["name", "pass", "ours_s", "peer_s", "ratio", "gflops"]
+FIELDS = ["name", "pass", "ours_s", "peer_s", "ratio", "gflops", "gbytes"]
 
 
 def test_shapes():
@@ -20,6 +21,8 @@ def test_shapes():
     assert rows["dilated"].y_shape == (8, 64, 28, 28)
     assert rows["depthwise"].w_shape == (64, 1, 3, 3)
     assert rows["depthwise"].flops == 2 * 8 * 56 * 56 * 64 * 9
+    assert rows["deconv"].y_shape == (8, 64, 28, 28) and rows["deconv"].w_shape == (128, 64, 4, 4)
+    assert rows["deconv"].flops == 2 * 8 * 14 * 14 * 128 * 64 * 16
     assert suite.linear_rows()["mlp 784-512"] == (128, 784, 512)
     assert suite.memory_bound_shapes()["adam"] == (10_000_000,)
     assert suite.memory_bound_shapes()["softmax_ce"] == (4096, 1000)
@@ -68,7 +71,11 @@ def test_means_and_fields():
     results = [first, first._replace(name="b", ours_s=2.0, peer_s=1.0)]
     assert report.means(results) == ["geometric mean of torch/ours, all: 1.00"]
     assert report.means([first._replace(peer_s=None)]) == []
-    assert json.loads(report.to_json(results))[0] == dict(zip(FIELDS, ["a", "forward", 1.0, 2.0, 2.0, 1.0]))
+    fields = dict(zip(FIELDS, ["a", "forward", 1.0, 2.0, 2.0, 1.0, 4e-9]))
+    assert json.loads(report.to_json(results)) == [fields, fields | {
+        "name": "b", "ours_s": 2.0, "peer_s": 1.0, "ratio": 0.5, "gflops": 0.5, "gbytes": 2e-9}]
+    assert first._replace(flops=0).as_json()["gflops"] is None
+    assert " - " in report.line(first._replace(flops=0), 100.0, 0.5)
 
 
 def test_conv_alone(capsys):
@@ -89,10 +96,32 @@ def test_step_alone(capsys):
     assert table[2].split()[:2] == ["lenet", "step"] and table[2].split()[4:6] == ["-", "-"]
 
 
-def test_rows_to_come_are_skipped_by_name(capsys):
-    assert bench("conv", ["deconv"], as_json=True) == 0
+def test_ops_alone(capsys):
+    """Checked against our reference loops; nothing of theirs is counted in GFLOP/s."""
+    assert bench("ops", ["softmax_ce", "sgd_momentum"], as_json=True) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [(p["name"], p["pass"]) for p in printed] == [
+        ("softmax_ce", "value+gradient"), ("sgd_momentum", "update")]
+    for entry in printed:
+        assert list(entry) == FIELDS
+        assert entry["ours_s"] > 0 and entry["gbytes"] > 0 and entry["gflops"] is None
+
+
+def test_every_op_of_the_suite_is_timed():
+    assert set(ops.ARRAYS_MOVED) == {*ops.LAYERS, *ops.LOSSES, *ops.OPTIMIZERS} == set(suite.memory_bound_shapes())
+
+
+def test_all_takes_rows_of_every_kind(capsys):
+    assert bench("all", ["lenet_c1", "maxpool", "lenet"], as_json=True) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [p["name"] for p in printed] == ["lenet_c1"] * 3 + ["maxpool", "lenet"]
+
+
+def test_rows_to_come_are_skipped_by_name(capsys, monkeypatch):
+    monkeypatch.delattr(nbprop.models, "lenet")
+    assert bench("step", ["lenet"], as_json=True) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out) == [] and "deconv skipped: " in err
+    assert json.loads(out) == [] and "lenet skipped: " in err
 
 
 def test_torch_absent_says_so(capsys):
@@ -104,7 +133,10 @@ def test_torch_absent_says_so(capsys):
 
 
 @pytest.mark.skipif(not oracle.HAVE_TORCH, reason="torch is not installed")
-@pytest.mark.parametrize("what, row", [("conv", "odd"), ("conv", "depthwise"), ("step", "mlp")])
+@pytest.mark.parametrize("what, row", [
+    ("conv", "odd"), ("conv", "depthwise"), ("conv", "deconv"), ("step", "mlp"),
+    ("ops", "batch_norm"), ("ops", "gram"), ("ops", "tv"), ("ops", "adam"),
+])  # fmt: skip
 def test_against_torch(what, row, capsys):
     assert bench(what, [row], vs="torch", as_json=True) == 0
     for entry in json.loads(capsys.readouterr().out):

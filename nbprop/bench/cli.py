@@ -9,10 +9,11 @@ def add_parser(subparsers):
     """Add `bench` to the commands of `nbprop`; it runs as `args.run(args)` and returns an exit code."""
     parser = subparsers.add_parser(
         "bench", help="time the kernels, alone or against PyTorch",
-        description="Time named convolutions or training steps. Each result is checked against float64 "
-        "first; ours and the peer's are timed in turns, 7 rounds of at least 50 ms each, and the medians are "
-        "printed.")
-    parser.add_argument("what", choices=["conv", "step"], help="single convolutions, or whole training steps")
+        description="Time named convolutions, operations bound by memory, or training steps. Each result is "
+        "checked against float64 first; ours and the peer's are timed in turns, 7 rounds of at least 50 ms "
+        "each, and the medians are printed.")
+    parser.add_argument("what", choices=["conv", "ops", "step", "all"],
+                        help="convolutions, what is bound by memory, whole training steps, or all three")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="names of rows (default: all)")
     parser.add_argument("--vs", choices=["torch"], help="time this library too, in its better memory format")
     parser.add_argument("--threads", type=int, metavar="N", help="threads for both sides (default: all)")
@@ -61,17 +62,18 @@ def bench(what, names=(), vs=None, threads=None, as_json=False):
 
 def _contests(what, names, torch):
     """Pick the rows; names are checked here and now, data is drawn as each row's turn comes."""
-    from nbprop.bench import conv, step, suite
+    from nbprop.bench import conv, ops, step, suite
 
-    if what == "conv":
-        rows, contests, missing = suite.select(suite.conv_rows(), names), conv.contests, conv.missing
-    else:
-        rows, contests, missing = suite.select(suite.net_rows(), names), step.contests, step.missing
-    for name in list(rows):
-        if reason := missing(name, rows[name]):
+    kinds = {"conv": (suite.conv_rows(), conv), "ops": (suite.memory_bound_shapes(), ops),
+             "step": (suite.net_rows(), step)}  # fmt: skip
+    chosen = kinds.values() if what == "all" else [kinds[what]]
+    rows = {name: (row, kind) for named, kind in chosen for name, row in named.items()}
+    rows = suite.select(rows, names)
+    for name, (row, kind) in list(rows.items()):
+        if kind is step and (reason := step.missing(name, row)):
             _note(f"{name} skipped: {reason}")
             del rows[name]
-    return (contest for name, row in rows.items() for contest in contests(name, row, torch))
+    return (contest for name, (row, kind) in rows.items() for contest in kind.contests(name, row, torch))
 
 
 def _note(text):

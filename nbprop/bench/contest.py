@@ -20,13 +20,13 @@ class Contest(NamedTuple):
 
     `ours` and every function of `peers` take no arguments. `errors` runs each of them once and returns its
     distance from the same work in float64, by name ("ours" or the memory format). `flops` and `bytes` are the
-    least that the work needs, whatever the algorithm.
+    least that the work needs, whatever the algorithm; `flops` is 0 where nobody counts them.
     """
 
     name: str
     pass_: str
     ours: Callable
-    peers: dict  # name of a memory format -> function; the fastest counts
+    peers: dict  # name of a memory format or an implementation -> function; the fastest counts
     errors: Callable
     tolerance: float
     flops: int
@@ -51,12 +51,18 @@ class Result(NamedTuple):
 
     @property
     def gflops(self):
-        return self.flops / self.ours_s / 1e9
+        """None where the work is not counted in operations."""
+        return self.flops / self.ours_s / 1e9 if self.flops else None
+
+    @property
+    def gbytes(self):
+        """The least traffic, in 10^9 bytes per second."""
+        return self.bytes / self.ours_s / 1e9
 
     def as_json(self):
         """Return the fields that `--json` prints."""
         return {"name": self.name, "pass": self.pass_, "ours_s": self.ours_s, "peer_s": self.peer_s,
-                "ratio": self.ratio, "gflops": self.gflops}
+                "ratio": self.ratio, "gflops": self.gflops, "gbytes": self.gbytes}
 
 
 def run(contest):

@@ -9,16 +9,11 @@ from nbprop import layout
 from nbprop.bench import peer
 from nbprop.bench.contest import Contest, relative_error
 from nbprop.bench.suite import PASSES
-from nbprop.ops.conv import conv2d_backward_input, conv2d_backward_weight, conv2d_forward
+from nbprop.ops import conv, conv_transpose
 
-__all__ = ["contests", "missing"]
+__all__ = ["contests"]
 
 TOLERANCE = 1e-5  # Winograd's transforms lose up to 5e-6
-
-
-def missing(name, row):
-    """Say why a row cannot run, or return None."""
-    return "there is no transposed convolution yet" if row.transposed else None
 
 
 def contests(name, row, torch):
@@ -54,11 +49,18 @@ def _data(row):
 
 def _our_passes(row, x, w, b, dy):
     """Return our three passes: the public functions, with all that they do."""
-    rest = (row.S, row.P, row.D, row.G)
+    rest = {"stride": row.S, "padding": row.P, "dilation": row.D, "groups": row.G}
+    if row.transposed:
+        forward = conv_transpose.conv_transpose2d_forward
+        backward_input = conv_transpose.conv_transpose2d_backward_input
+        backward_weight = conv_transpose.conv_transpose2d_backward_weight
+    else:
+        forward = conv.conv2d_forward
+        backward_input, backward_weight = conv.conv2d_backward_input, conv.conv2d_backward_weight
     return {
-        "forward": lambda: (conv2d_forward(x, w, b, *rest),),
-        "backward_input": lambda: (conv2d_backward_input(dy, w, x.shape, *rest),),
-        "backward_weight": lambda: conv2d_backward_weight(dy, x, w.shape, *rest),
+        "forward": lambda: (forward(x, w, b, **rest),),
+        "backward_input": lambda: (backward_input(dy, w, x.shape, **rest),),
+        "backward_weight": lambda: backward_weight(dy, x, w.shape, **rest),
     }
 
 
@@ -66,13 +68,19 @@ def _torch_passes(torch, row, x, w, b, dy, form):
     """Return torch's three passes, as suite's rules name them, on copies in one memory format."""
     tx, tw, tb, tdy = (peer.tensor(torch, a, form) for a in (x, w, b, dy))
     stride, padding, dilation = [row.S] * 2, [row.P] * 2, [row.D] * 2
+    functional = torch.nn.functional
 
     def backward(*mask):
         return torch.ops.aten.convolution_backward(
-            tdy, tx, tw, [row.O], stride, padding, dilation, False, [0, 0], row.G, mask)
+            tdy, tx, tw, [row.O], stride, padding, dilation, row.transposed, [0, 0], row.G, mask)
+
+    def forward():
+        if row.transposed:
+            return functional.conv_transpose2d(tx, tw, tb, row.S, row.P, 0, row.G, row.D)
+        return functional.conv2d(tx, tw, tb, row.S, row.P, row.D, row.G)
 
     return {
-        "forward": lambda: (torch.nn.functional.conv2d(tx, tw, tb, row.S, row.P, row.D, row.G),),
+        "forward": lambda: (forward(),),
         "backward_input": lambda: backward(True, False, False)[:1],
         "backward_weight": lambda: backward(False, True, True)[1:],
     }

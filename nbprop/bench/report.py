@@ -9,15 +9,16 @@ __all__ = ["header", "line", "means", "to_json"]
 
 def header():
     """The table's first line."""
-    return (f"{'row':<12} {'pass':<15} {'ours':>10} {'torch':>10} {'torch/ours':>10} {'GFLOP/s':>8} "
-            f"{'of peak':>8} {'of copy':>8}  torch format")
+    return (f"{'row':<13} {'pass':<16} {'ours':>10} {'torch':>10} {'torch/ours':>10} {'GFLOP/s':>8} "
+            f"{'of peak':>8} {'GB/s':>7} {'of copy':>8}  torch format")
 
 
 def line(result, peak, copy_s):
     """One row; `peak` in GFLOP/s, `copy_s` the time of a copy that moves as many bytes as the work must."""
-    return (f"{result.name:<12} {result.pass_:<15} {_ms(result.ours_s)} {_ms(result.peer_s)} "
-            f"{_or_dash(result.ratio, '10.2f')} {result.gflops:8.1f} {result.gflops / peak:8.0%} "
-            f"{copy_s / result.ours_s:8.0%}  {result.format or '-'}")
+    of_peak, of_copy = result.gflops and result.gflops / peak, copy_s / result.ours_s
+    return (f"{result.name:<13} {result.pass_:<16} {_ms(result.ours_s)} {_ms(result.peer_s)} "
+            f"{_or_dash(result.ratio, '10.2f')} {_or_dash(result.gflops, '8.1f')} "
+            f"{_or_dash(of_peak, '8.0%')} {result.gbytes:7.1f} {of_copy:8.0%}  {result.format or '-'}")
 
 
 def means(results):

@@ -42,17 +42,20 @@ class Conv(NamedTuple):
 
     @property
     def w_shape(self):
-        return self.O, self.C // self.G, self.K, self.K
+        first, second = (self.C, self.O) if self.transposed else (self.O, self.C)
+        return first, second // self.G, self.K, self.K
 
     @property
     def y_shape(self):
         reach = self.D * (self.K - 1) + 1
+        if self.transposed:
+            return self.N, self.O, *((n - 1) * self.S - 2 * self.P + reach for n in (self.H, self.W))
         return self.N, self.O, *((n + 2 * self.P - reach) // self.S + 1 for n in (self.H, self.W))
 
     @property
     def flops(self):
         """Multiplications and additions of any one of the three passes."""
-        _, _, oh, ow = self.y_shape
+        _, _, oh, ow = self.x_shape if self.transposed else self.y_shape
         return 2 * self.N * oh * ow * self.O * (self.C // self.G) * self.K**2
 
 
