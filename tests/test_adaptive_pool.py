@@ -56,7 +56,7 @@ def test_reference_gradient(output_size):
 
 
 @given(sizes, st.integers(1, 3), channels, dtypes)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_cpu_as_reference(size, N, C, dtype):
     x, output_size = normal((N, C, *size[:2]), dtype), size[2:]
     tolerance = TOLERANCE[np.dtype(dtype)]

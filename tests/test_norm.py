@@ -82,7 +82,7 @@ def test_reference_gradient_with_given_statistics():
 
 
 @given(norms(), dtypes)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_cpu_as_reference(case, dtype):
     shape, kwargs = case
     x, weight, bias = operands(shape, dtype)
