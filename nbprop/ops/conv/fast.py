@@ -72,9 +72,9 @@ def memory(p, dtype):
 
 
 def gradient_memory(p, dtype):
-    """Return the elements that the weight gradient needs: transformed weights, a stage, edges, and no bias."""
+    """Return the elements that the weight gradient needs: transformed weights twice, a stage, edges, and no bias."""
     points, L = (p.g.M + 2) ** 2, simd.lanes(dtype)
-    return [points * (p.g.C * p.g.OP + L), _room(p, L), jit.threads() * _edge(p), 0]
+    return [2 * points * (p.g.C * p.g.OP + L), _room(p, L), jit.threads() * _edge(p), 0]
 
 
 def _room(p, lanes):
@@ -117,8 +117,10 @@ def correlate(x, packed, b, y, p, work, floor):
 
 def weight_gradient(x, dy, dw, p, work):
     """Fill dw (flat); `work` holds flat arrays of the sizes of `gradient_memory`."""
-    g, (du, room, edges, _) = p.g, work
+    g, (sums, room, edges, _) = p.g, work
     lanes, points = simd.lanes(x.dtype), (p.g.M + 2) ** 2
+    split = points * (g.C * g.OP + lanes)
+    du, part = sums[:split], sums[split : 2 * split]
     edges = edges[: edges.size // _edge(p) * _edge(p)].reshape(-1, _edge(p))
     tasks = min(edges.shape[0], jit.threads())
     split = points * (g.TB * g.CP + lanes)
@@ -127,7 +129,7 @@ def weight_gradient(x, dy, dw, p, work):
     for first in range(0, g.N * g.TH * g.TW, g.TB):
         last = min(first + g.TB, g.N * g.TH * g.TW)
         take(x, dy, v, z, g, first, last, edges, lanes, tasks)
-        multiply(v, z, du, g, p.a_rows, p.c_rows, last - first, first == 0, lanes)
+        multiply(v, z, du, part, g, p.a_rows, p.c_rows, last - first, first == 0, lanes)
     finish(du, dw, g, edges, lanes, tasks)
 
 

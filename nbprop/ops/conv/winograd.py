@@ -233,20 +233,25 @@ def weight_gradient(m, mr, nv):
                 take_dy(dy, g.OH, g.OW, g.O, g.OP, n, th * m, tw * m, edge, z, tile - first, sz, lanes)
 
     @jit.driver
-    def multiply(v, z, du, g, a_rows, c_rows, count, begins, lanes):
+    def multiply(v, z, du, part, g, a_rows, c_rows, count, begins, lanes):
         P = nv * lanes
         panels = g.OP // P
         sv, sz, sd = g.TB * g.CP + lanes, g.TB * g.OP + lanes, g.C * g.OP + lanes
         for item in prange(points * panels):
             point, panel = item // panels, item % panels
             at = point * sd + panel * P
-            if begins:
-                for c in range(g.C):
-                    du[at + c * g.OP : at + c * g.OP + P] = 0
+            # A stage is summed apart and then added: one long sum would lose four times as many digits.
+            into = du if begins else part
+            for c in range(g.C):
+                into[at + c * g.OP : at + c * g.OP + P] = 0
             for row in range(0, g.C, mr):
-                micro_kernel(row, v, point * sv, a_rows, 1, 1, count, 0, 0, g.CP,
-                             z, point * sz + panel * P, 0, 0, g.OP, du, at, 1, du, at, c_rows, P,
-                             v.dtype.type(-np.inf))
+                micro_kernel(row, v, point * sv, a_rows, 1, 1, count, 0, 0, g.CP, z, point * sz + panel * P, 0, 0, g.OP,
+                             into, at, 1, into, at, c_rows, P, v.dtype.type(-np.inf))
+            if not begins:
+                for c in range(g.C):
+                    total, more = du[at + c * g.OP : at + c * g.OP + P], part[at + c * g.OP : at + c * g.OP + P]
+                    for o in range(P):
+                        total[o] += more[o]
 
     @jit.driver
     def finish(du, dw, g, edges, lanes, tasks):
