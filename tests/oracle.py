@@ -1,5 +1,6 @@
-"""What the op tests share: odd arrays, central differences, and comparison with torch where it is installed."""
+"""What the op tests share: odd arrays, central differences, comparisons of values and of bits."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 HAVE_TORCH = importlib.util.find_spec("torch") is not None
@@ -62,7 +64,8 @@ def assert_close(ours, expected, relative):
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(expected))
     distance = np.linalg.norm(np.nan_to_num(ours - expected))
     size = np.linalg.norm(np.nan_to_num(expected))
-    assert distance <= relative * max(size, 1e-30) + 1e-300, f"relative distance {distance / max(size, 1e-30):.3e}"
+    size = max(size, 1e-30)
+    assert distance <= relative * size + 1e-300, f"relative distance {distance / size:.3e}"
 
 
 TOLERANCE = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-13}
@@ -87,3 +90,22 @@ print("compared")
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300,
                           env={**os.environ, "NUMBA_NUM_THREADS": "3"})
     assert (done.returncode, done.stdout) == (0, "compared\n"), done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def cut(constants):
+    """Cut dense ops by other constants, {"dense._BLOCK": ...}: tiny arrays then cross every edge of a plan."""
+    from nbprop.ops import correlate, dense, outer
+
+    modules = {"dense": dense, "correlate": correlate, "outer": outer}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in constants.items():
+            module, constant = name.split(".")
+            patch.setattr(modules[module], constant, value)
+        correlate.plan.cache_clear()
+        outer.plan.cache_clear()
+        try:
+            yield
+        finally:
+            correlate.plan.cache_clear()
+            outer.plan.cache_clear()
