@@ -16,12 +16,12 @@ from oracle import (
 )
 
 import nbprop
-from nbprop import nn, shapes
+from nbprop import layout, nn, shapes
 from nbprop.ops import correlate, outer
 from nbprop.ops.conv import conv2d_backward_input as backward_input
 from nbprop.ops.conv import conv2d_backward_weight as backward_weight
 from nbprop.ops.conv import conv2d_forward as forward
-from nbprop.ops.conv import plan, reference
+from nbprop.ops.conv import cpu, plan, reference
 
 needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
@@ -149,6 +149,20 @@ def test_tuned_as_reference_however_it_is_cut(problem, constants):
     """Bands, images left over, slices of a panel, chunks: edges that only large arrays meet otherwise."""
     with cut(constants):
         check(*problem, np.float32)
+
+
+@settings(max_examples=15)
+@given(problems(), cuts)
+def test_relu_in_the_epilogue_however_it_is_cut(problem, constants):
+    """The positive part is taken of whole sums, not of the slices they are made of."""
+    x_shape, w_shape, arguments = problem
+    x, w, b = operands(x_shape, w_shape, np.float32)
+    y = forward(x, w, b, **arguments)
+    fused = np.empty_like(y)
+    g = shapes.conv2d(x_shape, w_shape, **arguments)
+    with cut({**constants, "correlate._PANEL": 1}):
+        cpu.forward(x, layout.khwio_last(w), b, fused, g, True, cpu.workspace(g, x.dtype))
+    np.testing.assert_allclose(fused, np.maximum(y, 0), atol=1e-4)
 
 
 def plans(x_shape, w_shape, arguments, dtype):
