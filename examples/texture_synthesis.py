@@ -42,7 +42,7 @@ def main():
 
     nbprop.manual_seed(0)
     size, filters, steps = (48, 8, 15) if args.quick else (128, 32, 200)
-    texture = data.gravel()[: 2 * size : 2, : 2 * size : 2].astype(np.float32)[None, None] / 255
+    texture = data.brick()[:size, :size].astype(np.float32)[None, None] / 255
     mean = texture.mean()
     image, losses = synthesize(texture - mean, filters, steps, 0.03)
     for step in (0, steps // 3, 2 * steps // 3, steps - 1):
