@@ -174,7 +174,7 @@ def test_cuts_reach_the_edges():
     """The cuts above do what they are for; each one alone, against the reference too."""
     x_shape, w_shape, arguments = (5, 37, 9, 8), (17, 37, 3, 3), {"padding": 1}
     constants = {"dense._SERIAL": 1, "dense.ITEMS": 1, "dense._ROWS": 1, "outer._PIXELS": 1}
-    with cut({**constants, "dense._BLOCK": 37 * 8 * 4 * 5, "correlate._PANEL": 1000}):  # five rows: bands of three
+    with cut({**constants, "dense._BLOCK": 37 * 8 * 4 * 5, "correlate._PANEL": 100}):  # five rows: bands of three
         (p, _, _, _, khb, runb), (*_, chunks, _) = plans(x_shape, w_shape, arguments, np.float32)
         assert (p.RB, p.NB, khb, chunks) == (3, 1, 1, 15)
         assert 0 < runb < 3 * 37  # slices within a run of (kw, c)
