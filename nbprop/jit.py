@@ -86,7 +86,8 @@ class _Cache(FunctionCache):
         try:
             return super().load_overload(sig, target_context)
         except Exception as e:  # a cut pickle raises almost anything
-            warnings.warn(f"nbprop: recompiling {self._name}: its cache entry is unreadable ({e!r})", stacklevel=2)
+            name = self._py_func.__qualname__
+            warnings.warn(f"nbprop: recompiling {name}: its cache entry is unreadable ({e!r})", stacklevel=2)
             self.flush()
             return None
 
@@ -96,7 +97,7 @@ class _Cache(FunctionCache):
         try:
             super().save_overload(sig, data)
         except OSError as e:  # a full disk costs speed, not the run
-            warnings.warn(f"nbprop: {self._name} was compiled but not cached: {e}", stacklevel=2)
+            warnings.warn(f"nbprop: {self._py_func.__qualname__} was compiled but not cached: {e}", stacklevel=2)
 
 
 def _cells(function):

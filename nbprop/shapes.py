@@ -37,6 +37,7 @@ __all__ = [
     "pool2d_window",
     "probability",
     "sides",
+    "sizes",
     "unpool2d",
     "upsample2d",
 ]
@@ -51,11 +52,24 @@ def check_array(name, x, ndim=None):
                          f"{name}.astype(np.float32)")
     ranks = (ndim,) if isinstance(ndim, int) else ndim
     if ranks is not None and x.ndim not in ranks:
-        wanted = " or ".join(_LAYOUTS.get(n, f"{n} axes") for n in ranks)
+        layouts = _WEIGHTS if name in ("w", "w_shape") else _LAYOUTS
+        wanted = " or ".join(layouts.get(n, f"{n} axes") for n in ranks)
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {wanted}")
 
 
 _LAYOUTS = {1: "one axis", 2: "(N, features)", 4: "(N, C, H, W)"}
+_WEIGHTS = {2: "(out_features, in_features)", 4: "(O, C / groups, KH, KW)"}
+
+
+def sizes(name, shape, ndim):
+    """Return a shape argument as a tuple of `ndim` ints, or refuse it by name."""
+    try:
+        numbers = tuple(operator.index(n) for n in shape)
+    except TypeError:
+        numbers = ()
+    if len(numbers) != ndim or min(numbers) < 0:
+        raise ValueError(f"{name} is {shape!r}; expected a shape of {ndim} sizes")
+    return numbers
 
 
 def check_shape(name, x, shape):

@@ -472,3 +472,17 @@ def test_initial_weights_have_the_spread_of_torch():
         assert mine.shape == other.shape
         assert np.abs(mine).max() == pytest.approx(np.abs(other).max(), rel=0.05)
         assert mine.std() == pytest.approx(other.std(), rel=0.2)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: nn.Conv2d(4, 6, 3)([[1.0]]), r"x is a list; expected a NumPy array"),
+    (lambda: nn.Conv2d(4, 6, 3).backward(normal((1, 6, 2, 2), np.float32)), r"Conv2d.backward came before forward"),
+    (lambda: nn.Conv2d(4, 6, 3, dtype=int), r"dtype is int64; expected float32 or float64"),
+    (lambda: nn.Conv2d(4, 6, 3, stride=0), r"stride is 0; expected an integer of at least 1"),
+    (lambda: backward_input(normal((1, 6, 2, 2)), normal((6, 4, 3, 3)), (4, 8, 6)), r"x_shape is \(4, 8, 6\); "),
+    (lambda: backward_weight(normal((1, 6, 2, 2)), normal((1, 4, 4, 4)), None), r"w_shape is None; expected"),
+    (lambda: forward(normal((1, 4, 4, 4)), normal((4, 3, 3))), r"w has shape .*; expected \(O, C"),
+])  # fmt: skip
+def test_misuse_is_one_sentence(call, message):
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        call()

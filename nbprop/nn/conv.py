@@ -44,6 +44,8 @@ class Conv2d(Module):
         if C % G or O % G:
             raise ValueError(f"groups is {G}; expected a divisor of in_channels {C} and out_channels {O}")
         KH, KW = shapes.pair("kernel_size", kernel_size, 1)
+        shapes.pair("stride", stride, 1)
+        shapes.pair("dilation", dilation, 1)
         self.settings = (stride, padding, dilation, groups)
         fan_in = C // G * KH * KW
         self.weight = Parameter(init.uniform((O, C // G, KH, KW), fan_in, dtype), memory=(2, 3, 1, 0))
@@ -118,6 +120,8 @@ class ConvTranspose2d(Module):
         if C % G or O % G:
             raise ValueError(f"groups is {G}; expected a divisor of in_channels {C} and out_channels {O}")
         KH, KW = shapes.pair("kernel_size", kernel_size, 1)
+        shapes.pair("stride", stride, 1)
+        shapes.pair("dilation", dilation, 1)
         self.settings = (stride, padding, output_padding, dilation, groups)
         fan_in = O // G * KH * KW
         self.weight = Parameter(init.uniform((C, O // G, KH, KW), fan_in, dtype), memory=(2, 3, 1, 0))

@@ -22,5 +22,7 @@ def uniform(shape, fan_in, dtype):
 
     torch calls it kaiming_uniform with a = sqrt(5): He et al. 2015, equation 10, with that gain.
     """
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype is {np.dtype(dtype)}; expected float32 or float64")
     bound = 1 / np.sqrt(fan_in) if fan_in else 0.0
     return generator().uniform(-bound, bound, shape).astype(dtype)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbprop import layout
+from nbprop import layout, shapes
 
 __all__ = ["Module", "Parameter", "flatten"]
 
@@ -77,6 +77,12 @@ class Module:
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name not in _BUFFERS}  # copies make their own
+
+    def __getattr__(self, name):
+        """Say what is missing where a pass has left nothing behind yet."""
+        if name in _BUFFERS:
+            raise RuntimeError(f"{type(self).__name__}.backward came before forward; call forward first")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __call__(self, x):
         return np.copy(self.forward(x), order="K")
@@ -183,4 +189,5 @@ class Module:
 
 def as_input(x):
     """Return `x` in the memory order that kernels read: itself, or one copy at the model's door."""
+    shapes.check_array("x", x)
     return layout.channels_last(x)

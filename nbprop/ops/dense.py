@@ -105,7 +105,7 @@ def tile(channels, dtype, lanewise=False):
     else:
         rows = {1: 12, 2: 6, 3: 4}
     waste = {nv: -(-vectors // nv) * nv for nv in rows}
-    nv = min(rows, key=lambda n: (waste[n], -n if lanewise else abs(n - 2)))
+    nv = min(rows, key=lambda n: (waste[n], -n if lanewise else abs(n - 2), -n))
     return rows[nv], nv
 
 

@@ -129,6 +129,7 @@ def _checked_gradient(dy, w_shape, name, other, x_shape, stride, padding, output
     shapes.check_array("dy", dy, 4)
     shapes.check_array(name, other, 4)
     shapes.check_same_dtype(**{"dy": dy, name: other})
+    x_shape, w_shape = shapes.sizes("x_shape", x_shape, 4), shapes.sizes("w_shape", w_shape, 4)
     g = shapes.conv_transpose2d(x_shape, w_shape, stride, padding, output_padding, dilation, groups)
     shapes.check_shape("dy", dy, (g.N, g.C, g.H, g.W))
     return layout.channels_last(dy), other, g
