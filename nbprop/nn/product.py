@@ -1,0 +1,62 @@
+"""What convolution and linear layers share: a weight, a bias, and the three passes of one dense op."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from nbprop import backend, layout
+from nbprop.nn.gradient import as_gradient
+from nbprop.nn.module import Module, as_input
+
+__all__ = ["Product"]
+
+
+class Product(Module):
+    """Base of layers y = (x by weight) + bias.
+
+    A subclass names its folder of `nbprop.ops` in `op`, sets `weight` and `bias` (or None), and writes `geometry`.
+    """
+
+    op = ""
+
+    def geometry(self, shape):
+        """Check an input shape and return (the op's geometry, the output's shape)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define geometry(shape)")
+
+    def allocate(self, shape, dtype):
+        if dtype != self.weight.dtype:
+            raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
+        g, y_shape = self.geometry(shape)
+        zeros, unused = np.zeros(y_shape[1], dtype), np.zeros(y_shape[1], dtype)
+        return SimpleNamespace(g=g, y=layout.empty(y_shape, dtype), dx=None, zeros=zeros, unused=unused, work={})
+
+    def forward(self, x, relu=False):
+        """Return the output, or with `relu` its positive part: containers ask for it where a ReLU follows."""
+        x = as_input(x)
+        p = self.plan(x)
+        self.last = p, x
+        bias = p.zeros if self.bias is None else self.bias.data
+        twin = backend.twin(self.op, x)
+        twin.forward(x, self.weight.data, bias, p.y, p.g, relu, _workspace(twin, p, x.dtype))
+        return p.y
+
+    def backward(self, dy, input_gradient=True):
+        p, x = self.last
+        dy = as_gradient(dy, p.y)
+        twin = backend.twin(self.op, x)
+        work = _workspace(twin, p, x.dtype)
+        db = p.unused if self.bias is None else self.bias.grad
+        twin.backward_weight(dy, x, self.weight.grad, db, p.g, work)
+        if not input_gradient:
+            return None
+        if p.dx is None:
+            p.dx = layout.empty(x.shape, x.dtype)
+        twin.backward_input(dy, self.weight.data, p.dx, p.g, work)
+        return p.dx
+
+
+def _workspace(twin, plan, dtype):
+    """Return a plan's scratch memory for the backend in use, allocated at its first call."""
+    if twin not in plan.work:
+        plan.work[twin] = twin.workspace(plan.g, dtype)
+    return plan.work[twin]
