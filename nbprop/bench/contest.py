@@ -60,9 +60,10 @@ class Result(NamedTuple):
         return self.bytes / self.ours_s / 1e9
 
     def as_json(self):
-        """Return the fields that `--json` prints."""
-        return {"name": self.name, "pass": self.pass_, "ours_s": self.ours_s, "peer_s": self.peer_s,
-                "ratio": self.ratio, "gflops": self.gflops, "gbytes": self.gbytes}
+        """Return the fields that `--json` prints: speed in bytes too where operations are not counted."""
+        fields = {"name": self.name, "pass": self.pass_, "ours_s": self.ours_s, "peer_s": self.peer_s,
+                  "ratio": self.ratio, "gflops": self.gflops}
+        return fields if self.flops else fields | {"gbytes": self.gbytes}
 
 
 def run(contest):
