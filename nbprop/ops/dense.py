@@ -115,7 +115,7 @@ def block(p, dtype):
     row = max(p.W * p.C * itemsize, 1)
     panels = p.G * -(-p.OG // (tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))))
     items = 1 if operations(p) < _SERIAL else ITEMS
-    limit, images = _BLOCK, -(-p.N // items)
+    limit, images = _BLOCK, -(-p.N * panels // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
         images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))
         limit = max(limit, min(images * p.H * row, _LARGE_WEIGHTS_BLOCK))

@@ -55,6 +55,7 @@ def plan(p, dtype):
     weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * np.dtype(dtype).itemsize
     pixels = p.N * p.OH * p.OW
     chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), pixels // _PIXELS))
+    chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
     return p, mr, nv, _tables(p, mr), chunks, np.ones(nv * simd.lanes(np.dtype(dtype)), dtype)
 
 
