@@ -1,5 +1,7 @@
 """Convolution on the CPU: each pass is one dense correlation (or one per stride phase) over channels-last memory."""
 
+import functools
+
 import numpy as np
 
 from nbprop import layout
@@ -50,7 +52,13 @@ def forward(x, w, b, y, g, relu, work):
 
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
-    adjoint(dy, w, np.zeros(g.C, dy.dtype), dx, g, False, work)
+    adjoint(dy, w, _no_bias(g.C, dy.dtype), dx, g, False, work)
+
+
+@functools.lru_cache(maxsize=512)
+def _no_bias(channels, dtype):
+    """Return zeros that every call shares: a training step allocates nothing."""
+    return np.zeros(channels, dtype)
 
 
 def backward_weight(dy, x, dw, db, g, work):
