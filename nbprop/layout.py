@@ -52,7 +52,7 @@ def contiguous(a):
     Read-only and unaligned arrays are copied too: Numba would compile every kernel once more for each.
     """
     flags = a.flags
-    return a if flags.c_contiguous and flags.behaved else a.copy(order="C")
+    return a if flags.c_contiguous and flags.behaved else _copy(a)
 
 
 def channels_last(x):
@@ -64,7 +64,7 @@ def channels_last(x):
         return contiguous(x)
     a = x.transpose(0, 2, 3, 1)
     flags = a.flags
-    return x if flags.c_contiguous and flags.behaved else a.copy(order="C").transpose(0, 3, 1, 2)
+    return x if flags.c_contiguous and flags.behaved else _copy(a).transpose(0, 3, 1, 2)
 
 
 def khwio_last(w):
@@ -94,6 +94,12 @@ def zeros(shape, dtype):
     a = empty(shape, dtype)
     a[...] = 0
     return a
+
+
+def _copy(a):
+    copied = _aligned(a.shape, a.dtype)
+    copied[...] = a
+    return copied
 
 
 def _aligned(shape, dtype):

@@ -31,9 +31,15 @@ def small_blocks(request, monkeypatch):
     monkeypatch.setattr(fast, "_BLOCK", 1)
     monkeypatch.setattr(fast, "_STAGE", 1)
     monkeypatch.setattr(fast, "_WEIGHTS", 0 if request.param == "staged" else 1 << 40)
-    fast.plan.cache_clear()
+    monkeypatch.setattr(fast, "_SUMS", 1)
+    monkeypatch.setattr(fast, "_CHUNK_BLOCK", 1 if request.param == "staged" else 1 << 14)
+    monkeypatch.setattr(fast, "_CHUNK", (1, 2))
+    monkeypatch.setattr(fast, "_RUN", 3)
+    for cached in (fast.plan, cpu._sizes):
+        cached.cache_clear()
     yield
-    fast.plan.cache_clear()
+    for cached in (fast.plan, cpu._sizes):
+        cached.cache_clear()
 
 
 @settings(max_examples=12, deadline=None)

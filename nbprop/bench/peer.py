@@ -39,7 +39,7 @@ def set_threads(count, torch=None):
 
 def tensor(torch, array, form):
     """Copy a NumPy array into a tensor; arrays of rank 4 in the memory format `form`."""
-    copied = torch.from_numpy(np.array(array, order="C"))
+    copied = torch.from_numpy(np.array(array, order="C")).clone()  # into torch's own, aligned memory
     if form == "channels_last" and array.ndim == 4:
         return copied.contiguous(memory_format=torch.channels_last)
     return copied

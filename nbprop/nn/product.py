@@ -1,5 +1,6 @@
 """What convolution and linear layers share: a weight, a bias, and the three passes of one dense op."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,7 +57,8 @@ class Product(Module):
 
 
 def _workspace(twin, plan, dtype):
-    """Return a plan's scratch memory for the backend in use, allocated at its first call."""
-    if twin not in plan.work:
-        plan.work[twin] = twin.workspace(plan.g, dtype)
-    return plan.work[twin]
+    """Return a plan's scratch memory for the backend and the Python thread in use, borrowed at its first call."""
+    key = twin, threading.get_ident()
+    if key not in plan.work:
+        plan.work[key] = twin.workspace(plan.g, dtype)
+    return plan.work[key]

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from nbprop import layout
+from nbprop import jit, layout, scratch
 from nbprop.ops import correlate, dense, outer, pixels
 from nbprop.ops.conv import choose, fast, pack, plan
 from nbprop.ops.conv.adjoint import adjoint, floor
@@ -17,19 +17,23 @@ _PACK_PIXELS = 512
 
 
 def workspace(g, dtype):
-    """Allocate what the three passes share: packed weights or partial sums, and Winograd's arrays where it serves."""
-    dtype = np.dtype(dtype)
+    """Lend what the three passes need: packed weights or partial sums, and Winograd's arrays where it serves."""
+    tiles = tuple(choose.winograd_tile(kind, g) for kind in ("forward", "input", "weight"))
+    flat, *room = scratch.borrow(_sizes(g, np.dtype(dtype), tiles, jit.threads()), np.dtype(dtype))
+    return flat, room
+
+
+@functools.lru_cache(maxsize=512)
+def _sizes(g, dtype, tiles, threads):
     p = plan.forward(g)
     chunks, sums = outer.partials_shape(p, dtype)
     panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
-    flat = layout.empty((max(chunks * sums, pixels.partials_size(g.O, dtype), *panels),), dtype)
-    sizes = []
-    for kind in ("forward", "input", "weight"):
-        m = choose.winograd_tile(kind, g)
+    passes = []
+    for kind, m in zip(("forward", "input", "weight"), tiles):
         if m:
             q = fast.plan(kind, g, m, dtype)
-            sizes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
-    return flat, fast.allocate(sizes, dtype) if sizes else None
+            passes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
+    return max(chunks * sums, pixels.partials_size(g.O, dtype), *panels), *map(max, zip(*passes))
 
 
 def forward(x, w, b, y, g, relu, work):
@@ -67,8 +71,7 @@ def backward_weight(dy, x, dw, db, g, work):
     flat, room = work
     m = choose.winograd_tile("weight", g)
     if m:
-        fast.weight_gradient(x, dy, dw, fast.plan("weight", g, m, x.dtype), room)
-        pixels.sum_pixels(dy.reshape(-1, g.O), flat, db)
+        fast.weight_gradient(x, dy, dw, db, fast.plan("weight", g, m, x.dtype), room)
         return
     p = plan.forward(g)
     chunks, sums = outer.partials_shape(p, x.dtype)

@@ -5,22 +5,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbprop import jit, layout
-from nbprop.ops import dense, simd
-from nbprop.ops.conv import winograd
+from nbprop import jit
+from nbprop.ops import dense, outer, simd
+from nbprop.ops.conv import winograd, winograd_weight
 
-__all__ = ["Pass", "allocate", "correlate", "gradient_memory", "memory", "panel", "plan", "serves", "weight_gradient"]
+__all__ = ["Pass", "correlate", "gradient_memory", "memory", "panel", "plan", "serves", "weight_gradient"]
 
 # Bytes of a block's transformed tiles and products, which stay in L2, and of a stage's, which stay in L3.
 _BLOCK = 512 * 1024
 _STAGE = 4 * 1024 * 1024
 # Bytes of transformed weights up to which every block may read them all: they then stay in L2 beside a block.
 _WEIGHTS = 4 * 1024 * 1024
+# The weight gradient: bytes of a task's own sums, of a block's tiles beside them, and of all chunks' results; the most
+# chunks of so many tiles or more; and the tiles that one sum runs over before it is added to the others.
+_SUMS = 2560 * 1024
+_CHUNK_BLOCK = 3 * 1024 * 1024
+_RESULTS = 4 * 1024 * 1024
+_CHUNKS = 4, 16
+_CHUNK = 48, 192
+_RUN = 512
 
 
 def serves(g):
     """Say whether the algorithm fits at all: 3x3, stride and dilation 1, one group, padding up to 2."""
     return (g.KH, g.KW, g.SH, g.SW, g.DH, g.DW, g.G) == (3, 3, 1, 1, 1, 1, 1) and g.PH <= 2 and g.PW <= 2
+
+
+_ROW = np.zeros(1, np.int64)  # the table of a single row
 
 
 class Pass(NamedTuple):
@@ -32,6 +43,8 @@ class Pass(NamedTuple):
     a_rows: np.ndarray
     c_rows: np.ndarray
     staged: bool
+    chunks: int = 1  # the weight gradient's: of the tiles
+    slab: int = 0  # output channels that a task sums at a time
 
 
 @functools.lru_cache(maxsize=512)
@@ -47,15 +60,31 @@ def plan(kind, g, m, dtype):
     mr, nv = dense.tile(O, dtype)
     TH, TW, points = -(-OH // m), -(-OW // m), (m + 2) ** 2
     CP, OP = -(-C // L) * L, -(-O // (nv * L)) * nv * L
-    staged = kind == "weight" or points * C * OP * dtype.itemsize > _WEIGHTS
-    fit = (_STAGE if staged else _BLOCK) // (points * (CP + OP) * dtype.itemsize)
-    most = g.N * TH * TW if staged else -(-g.N * TH * TW // dense.ITEMS)
-    TB = -(-max(min(fit, most), 1) // mr) * mr
-    tiling = winograd.Tiling(g.N, H, W, C, OH, OW, O, *padding, m, TH, TW, CP, OP, TB)
-    if kind == "weight":  # rows are channels, repeated to fill the last tile
-        rows = np.minimum(np.arange(-(-C // mr) * mr), C - 1)
-        return Pass(tiling, mr, nv, rows, rows * OP, staged)
-    return Pass(tiling, mr, nv, np.arange(TB) * CP, np.arange(TB) * OP, staged)
+    tiling = winograd.Tiling(g.N, H, W, C, OH, OW, O, *padding, m, TH, TW, CP, OP, 0)
+    count, byte = g.N * TH * TW, points * dtype.itemsize
+    if kind == "weight":
+        return _weight_plan(tiling, count, byte, _fitting(mr, C), nv, nv * L)
+    staged = byte * C * OP > _WEIGHTS
+    most = count if staged else -(-count // dense.ITEMS)
+    TB = -(-max(min((_STAGE if staged else _BLOCK) // (byte * (CP + OP)), most), 1) // mr) * mr
+    return Pass(tiling._replace(TB=TB), mr, nv, np.arange(TB) * CP, np.arange(TB) * OP, staged)
+
+
+def _weight_plan(g, count, byte, mr, nv, P):
+    """Return the weight gradient's Pass: its rows are channels, repeated to fill the last tile."""
+    slab = max(1, min(_SUMS // (byte * g.C * P), g.OP // P)) * P
+    spread = max(min(most, count // least) for most, least in zip(_CHUNKS, _CHUNK))
+    chunks = max(1, min(spread, _RESULTS // (byte // (g.M + 2) ** 2 * 9 * g.C * g.O)))
+    chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
+    rows = np.minimum(np.arange(-(-g.C // mr) * mr), g.C - 1)
+    TB = max(1, min(_RUN, _CHUNK_BLOCK // (byte * (g.CP + slab)), -(-count // chunks)))
+    return Pass(g._replace(TB=TB), mr, nv, rows, rows * slab, False, chunks, slab)
+
+
+def _fitting(mr, rows):
+    """Return a tile of 8 rows instead of `mr` where fewer are then repeated: 32 channels are four of 8, three of 14."""
+    low = min(8, mr)
+    return low if -(-rows // low) * low < -(-rows // mr) * mr else mr
 
 
 def panel(p, dtype):
@@ -72,9 +101,19 @@ def memory(p, dtype):
 
 
 def gradient_memory(p, dtype):
-    """Return the elements that the weight gradient needs: transformed weights twice, a stage, edges, and no bias."""
-    points, L = (p.g.M + 2) ** 2, simd.lanes(dtype)
-    return [2 * points * (p.g.C * p.g.OP + L), _room(p, L), jit.threads() * _edge(p), 0]
+    """Return the elements that the weight gradient needs: chunks' results, blocks and sums, edges, ones and zeros."""
+    tasks = jit.threads()
+    return [p.chunks * _result(p), tasks * _gradient_room(p, simd.lanes(dtype)), tasks * _edge(p), 2 * panel(p, dtype)]
+
+
+def _result(p):
+    """Return the elements of a chunk's dw and db, on cache lines of its own."""
+    return -(-(9 * p.g.C * p.g.O + p.g.O) // 16) * 16
+
+
+def _gradient_room(p, lanes):
+    """Return the elements of a task's block of both transformed arrays and of its sums."""
+    return (p.g.M + 2) ** 2 * (p.g.TB * (p.g.CP + p.slab) + p.g.C * p.slab + 3 * lanes)
 
 
 def _room(p, lanes):
@@ -82,7 +121,7 @@ def _room(p, lanes):
 
 
 def _edge(p):
-    return (p.g.M + 2) ** 2 * max(p.g.CP, p.g.OP)
+    return (p.g.M + 2) ** 2 * max(p.g.CP, p.g.OP) + 9 * 16
 
 
 def correlate(x, packed, b, y, p, work, floor):
@@ -115,24 +154,17 @@ def correlate(x, packed, b, y, p, work, floor):
         give(products, bias, y, g, first, last, edges, floor, lanes, tasks)
 
 
-def weight_gradient(x, dy, dw, p, work):
-    """Fill dw (flat); `work` holds flat arrays of the sizes of `gradient_memory`."""
-    g, (sums, room, edges, _) = p.g, work
-    lanes, points = simd.lanes(x.dtype), (p.g.M + 2) ** 2
-    split = points * (g.C * g.OP + lanes)
-    du, part = sums[:split], sums[split : 2 * split]
-    edges = edges[: edges.size // _edge(p) * _edge(p)].reshape(-1, _edge(p))
-    tasks = min(edges.shape[0], jit.threads())
-    split = points * (g.TB * g.CP + lanes)
-    v, z = room[:split], room[split:]
-    take, multiply, finish = winograd.weight_gradient(g.M, p.mr, p.nv)
-    for first in range(0, g.N * g.TH * g.TW, g.TB):
-        last = min(first + g.TB, g.N * g.TH * g.TW)
-        take(x, dy, v, z, g, first, last, edges, lanes, tasks)
-        multiply(v, z, du, part, g, p.a_rows, p.c_rows, last - first, first == 0, lanes)
-    finish(du, dw, g, edges, lanes, tasks)
-
-
-def allocate(sizes, dtype):
-    """Allocate the four flat arrays of `memory`, large enough for several passes."""
-    return tuple(layout.empty((max(column),), dtype) for column in zip(*sizes))
+def weight_gradient(x, dy, dw, db, p, work):
+    """Fill dw and db (flat); `work` holds flat arrays of the sizes of `gradient_memory`."""
+    g, (results, room, edges, constants) = p.g, work
+    lanes, edge, P = simd.lanes(x.dtype), _edge(p), panel(p, x.dtype)
+    each = _gradient_room(p, lanes)
+    edges = edges[: edges.size // edge * edge].reshape(-1, edge)
+    tasks = min(edges.shape[0], jit.threads(), room.size // each)
+    ones, zeros = constants[:P], constants[P : 2 * P]
+    ones[:], zeros[:] = 1, 0
+    partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
+    winograd_weight.accumulate(g.M, p.mr, p.nv)(
+        x, dy, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, room[: tasks * each].reshape(tasks, each),
+        edges, _RUN // g.TB * g.TB, lanes, tasks)
+    outer.add_chunks(partials, dw, db, tasks)

@@ -24,26 +24,27 @@ from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.sandwich import sandwich
 
-__all__ = ["Tiling", "blocked", "staged", "weight_gradient", "weights"]
+__all__ = ["A", "B", "G", "Tiling", "blocked", "place", "staged", "tile_reader", "transposed", "weights"]
 
 # B^T, G and A^T for output tiles of 2 and 4.
-_B = {
+B = {
     2: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
     4: ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
         (0, 4, 0, -5, 0, 1)),
 }
-_G = {
+G = {
     2: ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
     4: ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6),
         (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
 }
-_A = {
+A = {
     2: ((1, 1, 1, 0), (0, 1, -1, -1)),
     4: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 }
 
 
-def _transposed(matrix):
+def transposed(matrix):
+    """Return the tuple of a matrix's columns."""
     return tuple(zip(*matrix))
 
 
@@ -70,7 +71,7 @@ class Tiling(NamedTuple):
 @functools.cache
 def weights(m):
     """Make the transform of packed panels [panel][tap][c][P] to u[panel][point][c][P]: G g G^T."""
-    transform = sandwich(_G[m])
+    transform = sandwich(G[m])
 
     @jit.driver
     def weights(packed, u, panels, channels, width, lanes, tasks):
@@ -86,23 +87,26 @@ def weights(m):
 
 
 @functools.cache
-def _take(matrix, size, step):
-    """Make the transform of one tile of an image, `size` wide and every `step` pixels, with zeros beyond its edges."""
+def tile_reader(matrix, size, step):
+    """Make the transform of one tile of an image, `size` wide and every `step` pixels, with zeros beyond its edges.
+
+    Of the image's C channels it takes c0 .. c0 + width - 1, and fills them up with zeros to CP.
+    """
     transform = sandwich(matrix)
     points = len(matrix)
 
     @jit.kernel
-    def take(x, H, W, C, CP, n, h, q, edge, target, t, step, lanes):
-        if h >= 0 and q >= 0 and h + size <= H and q + size <= W and CP == C:
-            for c in range(0, C, lanes):
-                transform(x, ((n * H + h) * W + q) * C + c, W * C, C,
+    def take(x, H, W, C, c0, width, CP, n, h, q, edge, target, t, step, lanes):
+        if h >= 0 and q >= 0 and h + size <= H and q + size <= W and CP == width:
+            for c in range(0, width, lanes):
+                transform(x, ((n * H + h) * W + q) * C + c0 + c, W * C, C,
                           target, t * CP + c, points * step, step, x, 0, 0.0)
             return
         edge[: size * size * CP] = 0
         for i in range(max(0, -h), min(size, H - h)):
             for j in range(max(0, -q), min(size, W - q)):
-                start = ((n * H + h + i) * W + q + j) * C
-                edge[(i * size + j) * CP : (i * size + j) * CP + C] = x[start : start + C]
+                start = ((n * H + h + i) * W + q + j) * C + c0
+                edge[(i * size + j) * CP : (i * size + j) * CP + width] = x[start : start + width]
         for c in range(0, CP, lanes):
             transform(edge, c, size * CP, CP, target, t * CP + c, points * step, step, x, 0, 0.0)
 
@@ -110,9 +114,9 @@ def _take(matrix, size, step):
 
 
 @functools.cache
-def _give(m):
+def _tile_writer(m):
     """Make the transform of one tile of products to pixels of y, those beyond its edges left out."""
-    transform = sandwich(_A[m], True)
+    transform = sandwich(A[m], True)
 
     @jit.kernel
     def give(products, t, g, bias, floor, edge, y, n, oh, ow, lanes):
@@ -133,7 +137,7 @@ def _give(m):
 
 
 @jit.kernel
-def _place(g, tile):
+def place(g, tile):
     """Return a tile's image, row and column of tiles."""
     return tile // (g.TH * g.TW), tile // g.TW % g.TH, tile % g.TW
 
@@ -142,7 +146,7 @@ def _place(g, tile):
 def blocked(m, mr, nv):
     """Make the driver for small weights: each task takes block after block of tiles through all three steps in L2."""
     micro_kernel = simd.product(mr, nv, False)
-    take, give, place = _take(_B[m], m + 2, m), _give(m), _place
+    take, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
     points = (m + 2) ** 2
 
     @jit.driver
@@ -158,7 +162,8 @@ def blocked(m, mr, nv):
                 first, last = block * g.TB, min((block + 1) * g.TB, count)
                 for tile in range(first, last):
                     n, th, tw = place(g, tile)
-                    take(x, g.H, g.W, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first, sv, lanes)
+                    take(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first, sv,
+                         lanes)
                 for point in range(points):
                     for panel in range(panels):
                         for row in range(0, last - first, mr):
@@ -180,7 +185,7 @@ def staged(m, mr, nv):
     The weights are read once per stage instead of once per block, and each task reads its own share of them.
     """
     micro_kernel = simd.product(mr, nv, False)
-    take_tile, give_tile, place = _take(_B[m], m + 2, m), _give(m), _place
+    take_tile, give_tile = tile_reader(B[m], m + 2, m), _tile_writer(m)
     points = (m + 2) ** 2
 
     @jit.driver
@@ -189,8 +194,8 @@ def staged(m, mr, nv):
             count = last - first
             for tile in range(first + task * count // tasks, first + (task + 1) * count // tasks):
                 n, th, tw = place(g, tile)
-                take_tile(x, g.H, g.W, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edges[task], v, tile - first,
-                          g.TB * g.CP + lanes, lanes)
+                take_tile(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edges[task],
+                          v, tile - first, g.TB * g.CP + lanes, lanes)
 
     @jit.driver
     def multiply(v, u, products, zeros, g, a_rows, c_rows, count, lanes):
@@ -212,61 +217,3 @@ def staged(m, mr, nv):
                 give_tile(products, tile - first, g, bias, floor, edges[task], y, n, th * m, tw * m, lanes)
 
     return take, multiply, give
-
-
-@functools.cache
-def weight_gradient(m, mr, nv):
-    """Make the three drivers of the weight gradient: a stage is transformed, then its products are added to du."""
-    micro_kernel = simd.product(mr, nv, False)
-    take_x, take_dy = _take(_B[m], m + 2, m), _take(_transposed(_A[m]), m, m)
-    back, place = sandwich(_transposed(_G[m])), _place
-    points = (m + 2) ** 2
-
-    @jit.driver
-    def take(x, dy, v, z, g, first, last, edges, lanes, tasks):
-        for task in prange(tasks):
-            count, edge = last - first, edges[task]
-            sv, sz = g.TB * g.CP + lanes, g.TB * g.OP + lanes
-            for tile in range(first + task * count // tasks, first + (task + 1) * count // tasks):
-                n, th, tw = place(g, tile)
-                take_x(x, g.H, g.W, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first, sv, lanes)
-                take_dy(dy, g.OH, g.OW, g.O, g.OP, n, th * m, tw * m, edge, z, tile - first, sz, lanes)
-
-    @jit.driver
-    def multiply(v, z, du, part, g, a_rows, c_rows, count, begins, lanes):
-        P = nv * lanes
-        panels = g.OP // P
-        sv, sz, sd = g.TB * g.CP + lanes, g.TB * g.OP + lanes, g.C * g.OP + lanes
-        for item in prange(points * panels):
-            point, panel = item // panels, item % panels
-            at = point * sd + panel * P
-            # A stage is summed apart and then added: one long sum would lose four times as many digits.
-            into = du if begins else part
-            for c in range(g.C):
-                into[at + c * g.OP : at + c * g.OP + P] = 0
-            for row in range(0, g.C, mr):
-                micro_kernel(row, v, point * sv, a_rows, 1, 1, count, 0, 0, g.CP, z, point * sz + panel * P, 0, 0, g.OP,
-                             into, at, 1, into, at, c_rows, P, v.dtype.type(-np.inf))
-            if not begins:
-                for c in range(g.C):
-                    total, more = du[at + c * g.OP : at + c * g.OP + P], part[at + c * g.OP : at + c * g.OP + P]
-                    for o in range(P):
-                        total[o] += more[o]
-
-    @jit.driver
-    def finish(du, dw, g, edges, lanes, tasks):
-        sd = g.C * g.OP + lanes
-        for task in prange(tasks):
-            edge = edges[task]
-            for c in range(task * g.C // tasks, (task + 1) * g.C // tasks):
-                for o in range(0, g.O, lanes):
-                    if o + lanes <= g.O:
-                        back(du, c * g.OP + o, (m + 2) * sd, sd,
-                             dw, c * g.O + o, 3 * g.C * g.O, g.C * g.O, du, 0, 0.0)
-                        continue
-                    back(du, c * g.OP + o, (m + 2) * sd, sd, edge, 0, 3 * lanes, lanes, du, 0, 0.0)
-                    for tap in range(9):
-                        for j in range(g.O - o):
-                            dw[(tap * g.C + c) * g.O + o + j] = edge[tap * lanes + j]
-
-    return take, multiply, finish

@@ -1,0 +1,30 @@
+"""Scratch memory that the products of one Python thread share: whoever computes next writes over it.
+
+A call is then no dearer than its arithmetic (fresh memory costs a page fault for every 4 KiB, more than the product
+itself where that is small), a model's scratch memory is its largest layer's, and it stays in the cache.
+"""
+
+import threading
+
+from nbprop import layout
+
+__all__ = ["borrow"]
+
+_LINE = 64  # bytes: each array starts on a cache line
+_own = threading.local()
+
+
+def borrow(sizes, dtype):
+    """Return one flat array of `dtype` for each of `sizes`; their contents last until the next call.
+
+    What was lent before stays valid memory, so that a geometry's arrays may be kept: they overlap with others'.
+    """
+    starts, end = [], 0
+    for size in sizes:
+        starts.append(end)
+        end += -(-size * dtype.itemsize // _LINE) * _LINE
+    memory = getattr(_own, "memory", None)
+    if memory is None or memory.size < end:
+        # Twice as much as asked for: all that a growing need leaves behind is then no more than it takes in the end.
+        memory = _own.memory = layout.empty((2 * end,), "u1")
+    return [memory[s : s + size * dtype.itemsize].view(dtype) for s, size in zip(starts, sizes)]
