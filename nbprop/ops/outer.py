@@ -186,12 +186,11 @@ def add_chunks(partials, dw, db, tasks):
 def _add_chunks(partials, dw, db, task, tasks):
     for sums, total in ((partials[:, : dw.size], dw), (partials[:, dw.size :], db)):
         first, last = task * total.size // tasks, (task + 1) * total.size // tasks
-        mine = total[first:last]
-        mine[:] = sums[0, first:last]
+        for i in range(first, last):
+            total[i] = sums[0, i]
         for chunk in range(1, partials.shape[0]):
-            part = sums[chunk, first:last]
-            for i in range(mine.size):
-                mine[i] += part[i]
+            for i in range(first, last):
+                total[i] += sums[chunk, i]
 
 
 @jit.driver

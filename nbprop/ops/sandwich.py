@@ -22,15 +22,15 @@ def sandwich(matrix, epilogue=False):
     @intrinsic
     def transform(typingctx, source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor):
         signature = types.void(source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor)
-        return signature, functools.partial(_emit, matrix, epilogue)
+        name = f"{__name__}.{matrix}.{epilogue}"
+        return signature, functools.partial(simd.apart, name, functools.partial(_emit, matrix, epilogue))
 
     transform._set_uuid(f"{__name__}.sandwich({matrix}, {epilogue})")  # see simd.product
     return transform
 
 
-def _emit(matrix, epilogue, context, builder, signature, args):
-    source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor = (
-        simd.pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+def _emit(matrix, epilogue, context, builder, args):
+    source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor = args
     element = source.type.pointee
     vector = ir.VectorType(element, simd.vector_bytes() // context.get_abi_sizeof(element))
 
@@ -53,7 +53,6 @@ def _emit(matrix, epilogue, context, builder, signature, args):
                 value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
             where = builder.bitcast(builder.gep(target, [at(d0, i, dr, l, dc)]), vector.as_pointer())
             builder.store(value, where, align=element_bytes(element))
-    return context.get_dummy_value()
 
 
 def element_bytes(element):

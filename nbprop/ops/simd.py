@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["broadcast", "fmuladd", "int64", "lanes", "load", "pointer_or_number", "product",
+__all__ = ["apart", "broadcast", "clear", "copy", "fmuladd", "int64", "lanes", "load", "pointer_or_number", "product",
            "registers", "transpose_square", "vector_bytes"]
 
 
@@ -72,17 +72,38 @@ def product(mr, nv, masked, lanewise=False):
                      c, c0, c_rows, width, floor):
         signature = types.void(row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
                                c, c0, c_rows, width, floor)
-        return signature, functools.partial(_emit, mr, nv, masked, lanewise)
+        name = f"{__name__}.product.{mr}.{nv}.{masked}.{lanewise}"
+        return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv, masked, lanewise))
 
     # Kernels that close over it are cached under a hash of its pickle, which holds a random identity; see jit.scalar.
     micro_kernel._set_uuid(f"{__name__}.product({mr}, {nv}, {masked}, {lanewise})")
     return micro_kernel
 
 
-def _emit(mr, nv, masked, lanewise, context, builder, signature, args):
+def apart(name, emit, context, builder, signature, args):
+    """Emit the call of a function of its own with the body that `emit(context, builder, args)` writes.
+
+    A body of hundreds of instructions that is inlined into each caller, and with that into its callers, would be
+    optimised again for each: a tenth of the run, most of the time to compile.
+    """
+    args = [pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args)]
+    kinds = [a.type for a in args]
+    name = ".".join([name, *(str(k) for k in kinds)])
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), kinds), name)
+    if function.is_declaration:
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+        inner = ir.IRBuilder(function.append_basic_block())
+        emit(context, inner, function.args)
+        inner.ret_void()
+    builder.call(function, args)
+    return context.get_dummy_value()
+
+
+def _emit(mr, nv, masked, lanewise, context, builder, args):
     """Emit the whole product: set the accumulators, three loops, epilogue."""
     (row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
-     c, c0, c_rows, width, floor) = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+     c, c0, c_rows, width, floor) = args
     vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
     alive = _masks(builder, width, vector.count, nv)
     a_rows, c_rows = ([builder.load(builder.gep(t, [builder.add(row, int64(m))])) for m in range(mr)]
@@ -118,7 +139,6 @@ def _emit(mr, nv, masked, lanewise, context, builder, signature, args):
             # value < floor is false for NaN, which therefore stays.
             value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
             _store(builder, value, c, builder.add(c0, c_rows[m]), j, alive)
-    return context.get_dummy_value()
 
 
 @intrinsic
@@ -148,6 +168,33 @@ def transpose_square(typingctx, source, start, stride, target, at, step):
         return context.get_dummy_value()
 
     return types.void(source, start, stride, target, at, step), emit
+
+
+@intrinsic
+def copy(typingctx, source, start, target, at, count):
+    """Copy: target[at + i] = source[start + i] for i < count. A loop or a slice says the same, slower to compile."""
+
+    def emit(context, builder, signature, args):
+        source, start, target, at, count = (
+            pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+        size = context.get_abi_sizeof(source.type.pointee)
+        cgutils.raw_memcpy(builder, builder.gep(target, [at]), builder.gep(source, [start]), count, size)
+        return context.get_dummy_value()
+
+    return types.void(source, start, target, at, count), emit
+
+
+@intrinsic
+def clear(typingctx, target, at, count):
+    """Set to zero: target[at + i] = 0 for i < count."""
+
+    def emit(context, builder, signature, args):
+        target, at, count = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+        size = context.get_abi_sizeof(target.type.pointee)
+        cgutils.memset(builder, builder.gep(target, [at]), builder.mul(count, int64(size)), 0)
+        return context.get_dummy_value()
+
+    return types.void(target, at, count), emit
 
 
 def _shuffle(builder, x, y, lanes_):

@@ -22,7 +22,7 @@ def adjoint(dy, w, b, dx, g, relu, work):
         else:
             pack.pack_transposed(w, flat, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
         if m:
-            fast.correlate(dy, flat, b, dx, fast.plan("input", g, m, dy.dtype), room, floor(dy.dtype, relu))
+            fast.correlate(dy, flat, width, b, dx, fast.plan("input", g, m, dy.dtype), room, floor(dy.dtype, relu))
         else:
             correlate.correlate(dy, flat, width, b, dx, p, floor(dy.dtype, relu))
 

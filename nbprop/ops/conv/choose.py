@@ -9,14 +9,13 @@ __all__ = ["exact_convolution", "using_tile", "winograd_tile"]
 
 _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 
-# Measured against the direct kernel on one core (Zen 5, AVX-512), forward | weight gradient, channels in and out:
-# 16: 1.4 | 0.8    32: 1.4 | 1.2    64: 2.1 to 2.5 | 2.0    128: 3.1 | 2.7    256 (128 tiles): 1.7 | 1.6
-# 512 (32 tiles): 0.8 | 0.8. There the transformed weights, 36 numbers for 9, are most of the work. On maps of 8 x 8
-# every tile hangs over an edge, for which it is copied: 1.0 | 1.0 at 32 and at 64 channels.
-_CHANNELS = {"forward": 16, "input": 16, "weight": 32}
-_TILES = 96
-_MAP = 12
-_OPERATIONS = 100_000_000  # below, entering three parallel regions instead of one costs more than is saved
+# Measured against the direct kernel on two cores (Zen 5, AVX-512), forward | weight gradient, channels in and out:
+# 8: 0.7 | 0.8    16: 1.6 | 1.5    64: 2.1 | 2.0    256 (14 x 14): 2.1 | 1.9    512 (7 x 7, 32 tiles): 1.2 | 1.1
+# An output tile that hangs over the edge is computed whole: 6 x 6 outputs 1.1 | 1.4, 5 x 5 0.9 | 0.8.
+_CHANNELS = 16
+_INSIDE = 0.55  # of the tiles' outputs
+_TILES = 32
+_OPERATIONS = 30_000_000  # below, entering several parallel regions instead of one costs more than is saved
 
 
 def winograd_tile(kind, g):
@@ -30,9 +29,11 @@ def winograd_tile(kind, g):
     if forced is not None:
         return forced
     tiles = g.N * -(-g.OH // 4) * -(-g.OW // 4)
-    operations = 18 * g.N * g.OH * g.OW * g.C * g.O
-    large = min(g.OH, g.OW) >= _MAP and tiles >= _TILES and operations >= _OPERATIONS
-    return 4 if large and min(g.C, g.O) >= _CHANNELS[kind] else 0
+    inside = g.N * g.OH * g.OW >= _INSIDE * 16 * tiles
+    large = tiles >= _TILES and 18 * g.N * g.OH * g.OW * g.C * g.O >= _OPERATIONS
+    # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
+    channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]
+    return 4 if inside and large and channels >= _CHANNELS else 0
 
 
 @contextlib.contextmanager

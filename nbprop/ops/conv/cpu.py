@@ -43,13 +43,16 @@ def forward(x, w, b, y, g, relu, work):
     p = plan.forward(g)
     width = correlate.panel_width(p, x.dtype)
     m = choose.winograd_tile("forward", g)
-    in_place = p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS))
+    if m:
+        in_place = p.OG % width == 0
+    else:
+        in_place = p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS))
     ldw = p.OG
-    if not in_place or m:
+    if not in_place:
         pack.pack(w, flat, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
         w, ldw = flat, width
     if m:
-        fast.correlate(x, w, b, y, fast.plan("forward", g, m, x.dtype), room, floor(x.dtype, relu))
+        fast.correlate(x, w, ldw, b, y, fast.plan("forward", g, m, x.dtype), room, floor(x.dtype, relu))
     else:
         correlate.correlate(x, w, ldw, b, y, p, floor(x.dtype, relu))
 

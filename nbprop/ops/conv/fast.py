@@ -11,15 +11,18 @@ from nbprop.ops.conv import winograd, winograd_weight
 
 __all__ = ["Pass", "correlate", "gradient_memory", "memory", "panel", "plan", "serves", "weight_gradient"]
 
-# Bytes of a block's transformed tiles and products, which stay in L2, and of a stage's, which stay in L3.
+# Bytes of a block's transformed tiles and products, which stay in L2, and of a stage's tiles, which stay in L3.
 _BLOCK = 512 * 1024
-_STAGE = 4 * 1024 * 1024
+_STAGE = 6 * 1024 * 1024
+# Elements of a panel's transformed weights that are multiplied before the next, in L2.
+_SLICE = 96 * 1024
 # Bytes of transformed weights up to which every block may read them all: they then stay in L2 beside a block.
 _WEIGHTS = 4 * 1024 * 1024
-# The weight gradient: bytes of a task's own sums, of a block's tiles beside them, and of all chunks' results; the most
-# chunks of so many tiles or more; and the tiles that one sum runs over before it is added to the others.
+# The weight gradient: bytes of a task's own sums, of a block's tiles (and as many again as the sums have, which are
+# read and written once per block), and of all chunks' results; the most chunks of so many tiles or more; and the tiles
+# that one sum runs over before it is added to the others.
 _SUMS = 2560 * 1024
-_CHUNK_BLOCK = 3 * 1024 * 1024
+_CHUNK_BLOCK = 512 * 1024
 _RESULTS = 4 * 1024 * 1024
 _CHUNKS = 4, 16
 _CHUNK = 48, 192
@@ -65,9 +68,9 @@ def plan(kind, g, m, dtype):
     if kind == "weight":
         return _weight_plan(tiling, count, byte, _fitting(mr, C), nv, nv * L)
     staged = byte * C * OP > _WEIGHTS
-    most = count if staged else -(-count // dense.ITEMS)
-    TB = -(-max(min((_STAGE if staged else _BLOCK) // (byte * (CP + OP)), most), 1) // mr) * mr
-    return Pass(tiling._replace(TB=TB), mr, nv, np.arange(TB) * CP, np.arange(TB) * OP, staged)
+    most, bytes_per_tile = (count, byte * CP) if staged else (-(-count // dense.ITEMS), byte * (CP + OP))
+    TB = -(-max(min((_STAGE if staged else _BLOCK) // bytes_per_tile, most), 1) // mr) * mr
+    return Pass(tiling._replace(TB=TB), mr, nv, np.arange(TB) * CP, np.arange(TB) * (nv * L if staged else OP), staged)
 
 
 def _weight_plan(g, count, byte, mr, nv, P):
@@ -77,7 +80,7 @@ def _weight_plan(g, count, byte, mr, nv, P):
     chunks = max(1, min(spread, _RESULTS // (byte // (g.M + 2) ** 2 * 9 * g.C * g.O)))
     chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
     rows = np.minimum(np.arange(-(-g.C // mr) * mr), g.C - 1)
-    TB = max(1, min(_RUN, _CHUNK_BLOCK // (byte * (g.CP + slab)), -(-count // chunks)))
+    TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * g.C * slab) // (byte * (g.CP + slab)), -(-count // chunks)))
     return Pass(g._replace(TB=TB), mr, nv, rows, rows * slab, False, chunks, slab)
 
 
@@ -93,11 +96,25 @@ def panel(p, dtype):
 
 
 def memory(p, dtype):
-    """Return the elements that a correlation needs: transformed weights, blocks, edges, and the bias with P zeros."""
-    points, L = (p.g.M + 2) ** 2, simd.lanes(dtype)
-    copies = 1 if p.staged else jit.threads()
-    weights = p.g.OP // panel(p, dtype) * points * (p.g.C * panel(p, dtype) + L)
-    return [weights, copies * _room(p, L), jit.threads() * _edge(p), p.g.OP + panel(p, dtype)]
+    """Return the elements that a correlation needs: what tasks share, a room for each, edges, the bias with P zeros.
+
+    In blocks tasks share the transformed weights; in stages, the transformed tiles.
+    """
+    g, points, L, P, tasks = p.g, (p.g.M + 2) ** 2, simd.lanes(dtype), panel(p, dtype), jit.threads()
+    shared = points * (g.TB * g.CP + L) if p.staged else g.OP // P * points * (g.C * P + L)
+    return [shared, tasks * _room(p, L, P), tasks * _edge(p), g.OP + P]
+
+
+def _room(p, lanes, P):
+    g, points = p.g, (p.g.M + 2) ** 2
+    if p.staged:
+        return points * ((g.TB + _slice(g, P)) * P + 2 * lanes)
+    return points * (g.TB * (g.CP + g.OP) + 2 * lanes)
+
+
+def _slice(g, P):
+    """Return the input channels of a panel's weights that are transformed at a time."""
+    return max(1, min(g.C, _SLICE // ((g.M + 2) ** 2 * P)))
 
 
 def gradient_memory(p, dtype):
@@ -116,42 +133,35 @@ def _gradient_room(p, lanes):
     return (p.g.M + 2) ** 2 * (p.g.TB * (p.g.CP + p.slab) + p.g.C * p.slab + 3 * lanes)
 
 
-def _room(p, lanes):
-    return (p.g.M + 2) ** 2 * (p.g.TB * (p.g.CP + p.g.OP) + 2 * lanes)
-
-
 def _edge(p):
     return (p.g.M + 2) ** 2 * max(p.g.CP, p.g.OP) + 9 * 16
 
 
-def correlate(x, packed, b, y, p, work, floor):
-    """Fill y (flat) with max(b + x correlated with the kernel of `packed` panels, floor).
+def correlate(x, w, ldw, b, y, p, work, floor):
+    """Fill y (flat) with max(b + x correlated with w, floor).
 
+    `w` (flat) holds packed panels (`ldw` = P), or whole panels of weights as they are, in rows of `ldw` channels.
     `work` holds four flat arrays of the sizes of `memory`.
     """
-    g, (u, room, edges, bias) = p.g, work
+    g, (shared, room, edges, bias) = p.g, work
     lanes, width = simd.lanes(x.dtype), panel(p, x.dtype)
-    panels = g.OP // width
-    edges = edges[: edges.size // _edge(p) * _edge(p)].reshape(-1, _edge(p))
-    tasks = min(edges.shape[0], jit.threads())
-    winograd.weights(g.M)(packed, u, panels, g.C, width, lanes, tasks)
+    each, edge = _room(p, lanes, width), _edge(p)
+    edges = edges[: edges.size // edge * edge].reshape(-1, edge)
+    tasks = min(edges.shape[0], jit.threads(), room.size // each)
+    rooms = room[: tasks * each].reshape(tasks, each)
     bias[: g.O] = b
     bias[g.O : g.OP + width] = 0
-    points = (g.M + 2) ** 2
+    panels, next_panel = g.OP // width, 9 * g.C * width if ldw == width else width
     if not p.staged:
-        each = _room(p, lanes)
-        tasks = min(tasks, room.size // each)
-        blocks = room[: tasks * each].reshape(tasks, each)
-        winograd.blocked(g.M, p.mr, p.nv)(x, u, bias, y, g, p.a_rows, p.c_rows, blocks, edges, floor, lanes, tasks)
+        winograd.weights(g.M)(w, next_panel, ldw, shared, panels, g.C, width, lanes, tasks)
+        winograd.blocked(g.M, p.mr, p.nv)(x, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges, floor, lanes, tasks)
         return
-    take, multiply, give = winograd.staged(g.M, p.mr, p.nv)
-    split = points * (g.TB * g.CP + lanes)
-    v, products = room[:split], room[split:]
+    take, finish = winograd.staged(g.M, p.mr, p.nv)
     for first in range(0, g.N * g.TH * g.TW, g.TB):
         last = min(first + g.TB, g.N * g.TH * g.TW)
-        take(x, v, g, first, last, edges, lanes, tasks)
-        multiply(v, u, products, bias[g.OP :], g, p.a_rows, p.c_rows, last - first, lanes)
-        give(products, bias, y, g, first, last, edges, floor, lanes, tasks)
+        take(x, shared, g, first, last, edges, lanes, tasks)
+        finish(shared, w, next_panel, ldw, bias, y, g, _slice(g, width), p.a_rows, p.c_rows, first, last,
+               -(-tasks // panels), rooms, edges, floor, lanes, tasks)
 
 
 def weight_gradient(x, dy, dw, db, p, work):

@@ -70,18 +70,27 @@ class Tiling(NamedTuple):
 
 @functools.cache
 def weights(m):
-    """Make the transform of packed panels [panel][tap][c][P] to u[panel][point][c][P]: G g G^T."""
+    """Make the transform of weights to u[panel][point][c][P]: G g G^T.
+
+    The weights' panels start `next_panel` apart and their rows of channels, (tap, c), `ldw`: packed panels, or the
+    memory order KH, KW, C, O itself.
+    """
     transform = sandwich(G[m])
 
+    @jit.kernel
+    def weights_task(w, next_panel, ldw, u, channels, width, lanes, first, last):
+        slab, step = channels * ldw, channels * width + lanes
+        for item in range(first, last):
+            panel, c = item // channels, item % channels
+            for j in range(0, width, lanes):
+                transform(w, panel * next_panel + c * ldw + j, 3 * slab, slab,
+                          u, panel * (m + 2) ** 2 * step + c * width + j, (m + 2) * step, step, w, 0, 0.0)
+
     @jit.driver
-    def weights(packed, u, panels, channels, width, lanes, tasks):
-        slab, step = channels * width, channels * width + lanes
+    def weights(w, next_panel, ldw, u, panels, channels, width, lanes, tasks):
         for task in prange(tasks):
-            for item in range(task * panels * channels // tasks, (task + 1) * panels * channels // tasks):
-                panel, c = item // channels, item % channels
-                for j in range(0, width, lanes):
-                    transform(packed, panel * 9 * slab + c * width + j, 3 * slab, slab,
-                              u, panel * (m + 2) ** 2 * step + c * width + j, (m + 2) * step, step, packed, 0, 0.0)
+            weights_task(w, next_panel, ldw, u, channels, width, lanes, task * panels * channels // tasks,
+                         (task + 1) * panels * channels // tasks)
 
     return weights
 
@@ -102,11 +111,10 @@ def tile_reader(matrix, size, step):
                 transform(x, ((n * H + h) * W + q) * C + c0 + c, W * C, C,
                           target, t * CP + c, points * step, step, x, 0, 0.0)
             return
-        edge[: size * size * CP] = 0
+        simd.clear(edge, 0, size * size * CP)
         for i in range(max(0, -h), min(size, H - h)):
             for j in range(max(0, -q), min(size, W - q)):
-                start = ((n * H + h + i) * W + q + j) * C + c0
-                edge[(i * size + j) * CP : (i * size + j) * CP + width] = x[start : start + width]
+                simd.copy(x, ((n * H + h + i) * W + q + j) * C + c0, edge, (i * size + j) * CP, width)
         for c in range(0, CP, lanes):
             transform(edge, c, size * CP, CP, target, t * CP + c, points * step, step, x, 0, 0.0)
 
@@ -115,23 +123,26 @@ def tile_reader(matrix, size, step):
 
 @functools.cache
 def _tile_writer(m):
-    """Make the transform of one tile of products to pixels of y, those beyond its edges left out."""
+    """Make the transform of one tile of products to pixels of y, those beyond its edges left out.
+
+    `products` has `step` numbers per point and a row of `width` (in whole vectors) per tile: the channels from o0 on.
+    """
     transform = sandwich(A[m], True)
 
     @jit.kernel
-    def give(products, t, g, bias, floor, edge, y, n, oh, ow, lanes):
-        step = g.TB * g.OP + lanes
-        if oh + m <= g.OH and ow + m <= g.OW and g.O % lanes == 0:
-            for o in range(0, g.O, lanes):
-                transform(products, t * g.OP + o, (m + 2) * step, step, y, ((n * g.OH + oh) * g.OW + ow) * g.O + o,
-                          g.OW * g.O, g.O, bias, o, floor)
+    def give(products, t, width, step, o0, g, bias, floor, edge, y, n, oh, ow, lanes):
+        inside = min(width, g.O - o0)
+        at = ((n * g.OH + oh) * g.OW + ow) * g.O + o0
+        if oh + m <= g.OH and ow + m <= g.OW and inside % lanes == 0:
+            for o in range(0, inside, lanes):
+                transform(products, t * width + o, (m + 2) * step, step, y, at + o, g.OW * g.O, g.O,
+                          bias, o0 + o, floor)
             return
-        for o in range(0, g.OP, lanes):
-            transform(products, t * g.OP + o, (m + 2) * step, step, edge, o, m * g.OP, g.OP, bias, o, floor)
+        for o in range(0, width, lanes):
+            transform(products, t * width + o, (m + 2) * step, step, edge, o, m * width, width, bias, o0 + o, floor)
         for i in range(min(m, g.OH - oh)):
             for j in range(min(m, g.OW - ow)):
-                start = ((n * g.OH + oh + i) * g.OW + ow + j) * g.O
-                y[start : start + g.O] = edge[(i * m + j) * g.OP : (i * m + j) * g.OP + g.O]
+                simd.copy(edge, (i * m + j) * width, y, at + (i * g.OW + j) * g.O, inside)
 
     return give
 
@@ -149,71 +160,94 @@ def blocked(m, mr, nv):
     take, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
     points = (m + 2) ** 2
 
-    @jit.driver
-    def correlate(x, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
+    @jit.kernel
+    def correlate_task(x, u, bias, y, g, a_rows, c_rows, memory, edge, floor, lanes, task, tasks):
         P = nv * lanes
         panels = g.OP // P
         sv, sp, su = g.TB * g.CP + lanes, g.TB * g.OP + lanes, g.C * P + lanes
         count = g.N * g.TH * g.TW
         blocks = (count + g.TB - 1) // g.TB
+        v, products = memory[: points * sv], memory[points * sv :]
+        for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
+            first, last = block * g.TB, min((block + 1) * g.TB, count)
+            for tile in range(first, last):
+                n, th, tw = place(g, tile)
+                take(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first, sv,
+                     lanes)
+            for point in range(points):
+                for panel in range(panels):
+                    for row in range(0, last - first, mr):
+                        micro_kernel(row, v, point * sv, a_rows, 1, 1, g.C, 0, 0, 1,
+                                     u, (panel * points + point) * su, 0, 0, P, bias, g.OP, 0,
+                                     products, point * sp + panel * P, c_rows, P,
+                                     x.dtype.type(-np.inf))
+            for tile in range(first, last):
+                n, th, tw = place(g, tile)
+                give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
+
+    @jit.driver
+    def correlate(x, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
         for task in prange(tasks):
-            v, products, edge = memory[task, : points * sv], memory[task, points * sv :], edges[task]
-            for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
-                first, last = block * g.TB, min((block + 1) * g.TB, count)
-                for tile in range(first, last):
-                    n, th, tw = place(g, tile)
-                    take(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first, sv,
-                         lanes)
-                for point in range(points):
-                    for panel in range(panels):
-                        for row in range(0, last - first, mr):
-                            micro_kernel(row, v, point * sv, a_rows, 1, 1, g.C, 0, 0, 1,
-                                         u, (panel * points + point) * su, 0, 0, P, bias, g.OP, 0,
-                                         products, point * sp + panel * P, c_rows, P,
-                                         x.dtype.type(-np.inf))
-                for tile in range(first, last):
-                    n, th, tw = place(g, tile)
-                    give(products, tile - first, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
+            correlate_task(x, u, bias, y, g, a_rows, c_rows, memory[task], edges[task], floor, lanes, task, tasks)
 
     return correlate
 
 
 @functools.cache
 def staged(m, mr, nv):
-    """Make the three drivers for large weights: a stage of tiles is transformed, then multiplied point by point.
+    """Make the two drivers for large weights: a stage of tiles is transformed, then finished panel by panel.
 
-    The weights are read once per stage instead of once per block, and each task reads its own share of them.
+    A task transforms its panel of weights CB input channels at a time and multiplies them while they lie in L2: the
+    transformed weights, (m + 2)^2 numbers for 9, never reach memory. Where tasks outnumber panels, `groups` of tiles
+    share one.
     """
     micro_kernel = simd.product(mr, nv, False)
-    take_tile, give_tile = tile_reader(B[m], m + 2, m), _tile_writer(m)
+    transform = sandwich(G[m])
+    take_tile, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
     points = (m + 2) ** 2
+
+    @jit.kernel
+    def take_task(x, v, g, start, first, last, edge, lanes):
+        for tile in range(first, last):
+            n, th, tw = place(g, tile)
+            take_tile(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - start,
+                      g.TB * g.CP + lanes, lanes)
 
     @jit.driver
     def take(x, v, g, first, last, edges, lanes, tasks):
         for task in prange(tasks):
-            count = last - first
-            for tile in range(first + task * count // tasks, first + (task + 1) * count // tasks):
-                n, th, tw = place(g, tile)
-                take_tile(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edges[task],
-                          v, tile - first, g.TB * g.CP + lanes, lanes)
+            take_task(x, v, g, first, first + task * (last - first) // tasks,
+                      first + (task + 1) * (last - first) // tasks, edges[task], lanes)
 
-    @jit.driver
-    def multiply(v, u, products, zeros, g, a_rows, c_rows, count, lanes):
+    @jit.kernel
+    def finish_panel(v, w, w0, ldw, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge, floor, lanes):
         P = nv * lanes
-        panels = g.OP // P
-        sv, sp, su = g.TB * g.CP + lanes, g.TB * g.OP + lanes, g.C * P + lanes
-        for item in prange(points * panels):
-            point, panel = item // panels, item % panels
-            for row in range(0, count, mr):
-                micro_kernel(row, v, point * sv, a_rows, 1, 1, g.C, 0, 0, 1, u, (panel * points + point) * su, 0, 0, P,
-                             zeros, 0, 0, products, point * sp + panel * P, c_rows, P, v.dtype.type(-np.inf))
+        sv, sp, su = g.TB * g.CP + lanes, g.TB * P + lanes, CB * P + lanes
+        products, u = memory[: points * sp], memory[points * sp :]
+        for c0 in range(0, g.C, CB):
+            width = min(CB, g.C - c0)
+            for c in range(width):
+                for j in range(0, P, lanes):
+                    transform(w, w0 + (c0 + c) * ldw + j, 3 * g.C * ldw, g.C * ldw,
+                              u, c * P + j, (m + 2) * su, su, w, 0, 0.0)
+            for point in range(points):
+                init, i0, si = (bias, g.OP, 0) if c0 == 0 else (products, point * sp, 1)
+                for row in range(first - start, last - start, mr):
+                    micro_kernel(row, v, point * sv + c0, a_rows, 1, 1, width, 0, 0, 1, u, point * su, 0, 0, P,
+                                 init, i0, si, products, point * sp, c_rows, P, v.dtype.type(-np.inf))
+        for tile in range(first, last):
+            n, th, tw = place(g, tile)
+            give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
 
     @jit.driver
-    def give(products, bias, y, g, first, last, edges, floor, lanes, tasks):
+    def finish(v, w, next_panel, ldw, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor, lanes,
+               tasks):
+        items = g.OP // (nv * lanes) * groups
         for task in prange(tasks):
-            count = last - first
-            for tile in range(first + task * count // tasks, first + (task + 1) * count // tasks):
-                n, th, tw = place(g, tile)
-                give_tile(products, tile - first, g, bias, floor, edges[task], y, n, th * m, tw * m, lanes)
+            for item in range(task * items // tasks, (task + 1) * items // tasks):
+                panel, group, count = item // groups, item % groups, (last - first + mr - 1) // mr
+                start, stop = first + group * count // groups * mr, first + (group + 1) * count // groups * mr
+                finish_panel(v, w, panel * next_panel, ldw, panel * nv * lanes, bias, y, g, CB, a_rows, c_rows,
+                             first, start, min(stop, last), memory[task], edges[task], floor, lanes)
 
-    return take, multiply, give
+    return take, finish

@@ -66,12 +66,21 @@ def _steps(m, mr, nv):
                     back(sums, at, (m + 2) * sd, sd, dw, c * g.O + o, 3 * g.C * g.O, g.C * g.O, sums, 0, 0.0)
                     continue
                 back(sums, at, (m + 2) * sd, sd, edge, 0, 3 * lanes, lanes, sums, 0, 0.0)
+                width = min(lanes, g.O - o)
                 for tap in range(9):
-                    target = (tap * g.C + c) * g.O + o
-                    for j in range(min(lanes, g.O - o)):
-                        dw[target + j] = edge[tap * lanes + j] + (dw[target + j] if more else 0)
+                    if more:
+                        add(edge, tap * lanes, dw, (tap * g.C + c) * g.O + o, width)
+                    else:
+                        simd.copy(edge, tap * lanes, dw, (tap * g.C + c) * g.O + o, width)
 
     return transform, multiply, give
+
+
+@jit.kernel
+def add(source, start, target, at, count):
+    """Add source[start ..] to target[at ..]."""
+    for i in range(count):
+        target[at + i] += source[start + i]
 
 
 @functools.cache
@@ -84,29 +93,35 @@ def accumulate(m, mr, nv):
     add_rows = simd.product(1, nv, True)
     points = (m + 2) ** 2
 
-    @jit.driver
-    def accumulate(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes, tasks):
+    @jit.kernel
+    def accumulate_task(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edge, run, lanes, task,
+                        tasks):
         P, chunks, slabs, count = nv * lanes, partials.shape[0], (g.OP + SO - 1) // SO, g.N * g.TH * g.TW
         weights, lowest = 9 * g.C * g.O, x.dtype.type(-np.inf)
         split = points * (g.TB * g.CP + lanes)
         rest = split + points * (g.TB * SO + lanes)
+        v, z, sums = memory[:split], memory[split:rest], memory[rest:]
+        for item in range(task * chunks * slabs // tasks, (task + 1) * chunks * slabs // tasks):
+            chunk, o0 = item // slabs, item % slabs * SO
+            dw, db = partials[chunk, :weights], partials[chunk, weights + o0 : weights + min(o0 + SO, g.O)]
+            simd.clear(db, 0, db.size)
+            begin, end = chunk * count // chunks, (chunk + 1) * count // chunks
+            for start in range(begin, end, g.TB):
+                stop, within = min(start + g.TB, end), (start - begin) % run
+                transform(x, dy, v, z, g, SO, o0, start, stop, edge, lanes)
+                multiply(v, z, within == 0, stop - start, zeros, sums, g, SO, a_rows, c_rows, lanes)
+                # A's second row is all ones: point (1, 1) of A dy A^T is the sum of the tile's dy.
+                for o in range(0, db.size, P):
+                    add_rows(0, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
+                             z, (m + 3) * (g.TB * SO + lanes) + o, 0, 0, SO, db, o, 1, db, o, row,
+                             min(P, db.size - o), lowest)
+                if stop == end or within + g.TB == run:
+                    give(sums, dw, start - begin >= run, g, SO, o0, edge, lanes)
+
+    @jit.driver
+    def accumulate(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes, tasks):
         for task in prange(tasks):
-            v, z, sums = memory[task, :split], memory[task, split:rest], memory[task, rest:]
-            for item in range(task * chunks * slabs // tasks, (task + 1) * chunks * slabs // tasks):
-                chunk, o0 = item // slabs, item % slabs * SO
-                dw, db = partials[chunk, :weights], partials[chunk, weights + o0 : weights + min(o0 + SO, g.O)]
-                db[:] = 0
-                begin, end = chunk * count // chunks, (chunk + 1) * count // chunks
-                for start in range(begin, end, g.TB):
-                    stop, within = min(start + g.TB, end), (start - begin) % run
-                    transform(x, dy, v, z, g, SO, o0, start, stop, edges[task], lanes)
-                    multiply(v, z, within == 0, stop - start, zeros, sums, g, SO, a_rows, c_rows, lanes)
-                    # A's second row is all ones: point (1, 1) of A dy A^T is the sum of the tile's dy.
-                    for o in range(0, db.size, P):
-                        add_rows(0, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
-                                 z, (m + 3) * (g.TB * SO + lanes) + o, 0, 0, SO, db, o, 1, db, o, row,
-                                 min(P, db.size - o), lowest)
-                    if stop == end or within + g.TB == run:
-                        give(sums, dw, start - begin >= run, g, SO, o0, edges[task], lanes)
+            accumulate_task(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory[task], edges[task],
+                            run, lanes, task, tasks)
 
     return accumulate
