@@ -130,7 +130,7 @@ def test_tuned_as_reference(problem, dtype):
 
 cuts = st.fixed_dictionaries({
     "dense._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
-    "dense.ITEMS": st.sampled_from([1, 3, 16]),
+    "dense._ITEMS": st.sampled_from([(1, 1), (3, 3), (16, 16)]),
     "dense._ROWS": st.sampled_from([1, 2, 4]),
     "dense._LARGE_WEIGHTS": st.sampled_from([1, 1 << 20]),
     "dense._LARGE_WEIGHTS_PIXELS": st.sampled_from([1, 40, 800]),
@@ -173,7 +173,7 @@ def plans(x_shape, w_shape, arguments, dtype):
 def test_cuts_reach_the_edges():
     """The cuts above do what they are for; each one alone, against the reference too."""
     x_shape, w_shape, arguments = (5, 37, 9, 8), (17, 37, 3, 3), {"padding": 1}
-    constants = {"dense._SERIAL": 1, "dense.ITEMS": 1, "dense._ROWS": 1, "outer._PIXELS": 1}
+    constants = {"dense._SERIAL": 1, "dense._ITEMS": (1, 1), "dense._ROWS": 1, "outer._PIXELS": 1}
     with cut({**constants, "dense._BLOCK": 37 * 8 * 4 * 5, "correlate._PANEL": 100}):  # five rows: bands of three
         (p, _, _, _, khb, runb), (*_, chunks, _) = plans(x_shape, w_shape, arguments, np.float32)
         assert (p.RB, p.NB, khb, chunks) == (3, 1, 1, 8)  # chunks: a power of two

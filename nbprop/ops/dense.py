@@ -29,17 +29,18 @@ from nbprop.ops import simd
 __all__ = ["Correlation", "Region", "bands", "block", "blocks", "depth", "operations", "regions", "tile",
            "worth_threads"]
 
-# Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core): a block and a panel of
-# weights together fill half of L2.
-_BLOCK = 192 * 1024
+# Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core), against blocks that fill a
+# fifth of L2: several images more fill the tiles of their corners and edges better (stride 2 on 28 x 28: 20 %).
+_BLOCK = 800 * 1024
 # Weights that do not stay in L2 are read from further away once per block: its pixels must be worth it. 7x7 maps of
 # 512 channels ran at 268 GFLOP/s with four images per block, at 439 with eight.
 _LARGE_WEIGHTS = 1024 * 1024
 _LARGE_WEIGHTS_PIXELS = 800
 _LARGE_WEIGHTS_BLOCK = 1600 * 1024
-# Blocks times panels that there should be where threads are worth it, so that many of them find equal shares, and the
-# rows a block should keep for that. Blocks of several images fill the tiles of their corners and edges better.
-ITEMS = 16
+# Floating-point operations of a block times a panel: about 0.15 ms. Many threads then find equal shares of large work,
+# and small work keeps blocks of several images. At least and at most so many there should be, and so many rows in one.
+_ITEM = 40_000_000
+_ITEMS = 4, 64
 _ROWS = 4
 # Floating-point operations below which a second thread costs more than it brings: entering a parallel region takes
 # 2 to 3 us (omp), in which one core does about half a million.
@@ -114,7 +115,7 @@ def block(p, dtype):
     itemsize = np.dtype(dtype).itemsize
     row = max(p.W * p.C * itemsize, 1)
     panels = p.G * -(-p.OG // (tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))))
-    items = 1 if operations(p) < _SERIAL else ITEMS
+    items = 1 if operations(p) < _SERIAL else min(max(_ITEMS[0], operations(p) // _ITEM), _ITEMS[1])
     limit, images = _BLOCK, -(-p.N * panels // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
         images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))

@@ -13,6 +13,7 @@ __all__ = ["Pass", "correlate", "gradient_memory", "memory", "panel", "plan", "s
 
 # Bytes of a block's transformed tiles and products, which stay in L2, and of a stage's tiles, which stay in L3.
 _BLOCK = 512 * 1024
+_ITEMS = 16  # blocks at least, so that many threads find equal shares
 _STAGE = 6 * 1024 * 1024
 # Elements of a panel's transformed weights that are multiplied before the next, in L2.
 _SLICE = 96 * 1024
@@ -68,7 +69,7 @@ def plan(kind, g, m, dtype):
     if kind == "weight":
         return _weight_plan(tiling, count, byte, _fitting(mr, C), nv, nv * L)
     staged = byte * C * OP > _WEIGHTS
-    most, bytes_per_tile = (count, byte * CP) if staged else (-(-count // dense.ITEMS), byte * (CP + OP))
+    most, bytes_per_tile = (count, byte * CP) if staged else (-(-count // _ITEMS), byte * (CP + OP))
     TB = -(-max(min((_STAGE if staged else _BLOCK) // bytes_per_tile, most), 1) // mr) * mr
     return Pass(tiling._replace(TB=TB), mr, nv, np.arange(TB) * CP, np.arange(TB) * (nv * L if staged else OP), staged)
 
