@@ -112,9 +112,11 @@ def tile_reader(matrix, size, step):
                           target, t * CP + c, points * step, step, x, 0, 0.0)
             return
         simd.clear(edge, 0, size * size * CP)
+        left, right = max(0, -q), min(size, W - q)
+        pixels, run = (right - left, width) if width < C or C < CP else (1, (right - left) * C)
         for i in range(max(0, -h), min(size, H - h)):
-            for j in range(max(0, -q), min(size, W - q)):
-                simd.copy(x, ((n * H + h + i) * W + q + j) * C + c0, edge, (i * size + j) * CP, width)
+            for j in range(left, left + pixels):
+                simd.copy(x, ((n * H + h + i) * W + q + j) * C + c0, edge, (i * size + j) * CP, run)
         for c in range(0, CP, lanes):
             transform(edge, c, size * CP, CP, target, t * CP + c, points * step, step, x, 0, 0.0)
 
@@ -140,9 +142,11 @@ def _tile_writer(m):
             return
         for o in range(0, width, lanes):
             transform(products, t * width + o, (m + 2) * step, step, edge, o, m * width, width, bias, o0 + o, floor)
+        columns = min(m, g.OW - ow)
+        pixels, run = (columns, inside) if inside < g.O or inside < width else (1, columns * inside)
         for i in range(min(m, g.OH - oh)):
-            for j in range(min(m, g.OW - ow)):
-                simd.copy(edge, (i * m + j) * width, y, at + (i * g.OW + j) * g.O, inside)
+            for j in range(pixels):
+                simd.copy(edge, (i * m + j) * width, y, at + (i * g.OW + j) * g.O, run)
 
     return give
 
