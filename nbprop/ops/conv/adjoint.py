@@ -14,6 +14,9 @@ def adjoint(dy, w, b, dx, g, relu, work):
     dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
     flat, room = work
     m = choose.winograd_tile("input", g)
+    if m:
+        fast.correlate(dy, w, True, b, dx, fast.plan("input", g, m, dy.dtype), room, floor(dy.dtype, relu))
+        return
     for p, taps in plan.phases(g):
         width = correlate.panel_width(p, dy.dtype)
         if p.LANEWISE:
@@ -21,10 +24,7 @@ def adjoint(dy, w, b, dx, g, relu, work):
             pack.pack_reversed(w, flat, p.C, g.KW, taps)
         else:
             pack.pack_transposed(w, flat, p.G, p.OG, p.CG, g.KW, width, taps, dense.worth_threads(4 * w.size))
-        if m:
-            fast.correlate(dy, flat, width, b, dx, fast.plan("input", g, m, dy.dtype), room, floor(dy.dtype, relu))
-        else:
-            correlate.correlate(dy, flat, width, b, dx, p, floor(dy.dtype, relu))
+        correlate.correlate(dy, flat, width, b, dx, p, floor(dy.dtype, relu))
 
 
 def floor(dtype, relu):

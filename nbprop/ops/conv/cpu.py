@@ -40,21 +40,18 @@ def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
     x, y, w = layout.nhwc(x).reshape(-1), layout.nhwc(y).reshape(-1), layout.khwio(w).reshape(-1)
     flat, room = work
-    p = plan.forward(g)
-    width = correlate.panel_width(p, x.dtype)
     m = choose.winograd_tile("forward", g)
     if m:
-        in_place = p.OG % width == 0
-    else:
-        in_place = p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS))
+        fast.correlate(x, w, False, b, y, fast.plan("forward", g, m, x.dtype), room, floor(x.dtype, relu))
+        return
+    p = plan.forward(g)
+    width = correlate.panel_width(p, x.dtype)
+    in_place = p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS))
     ldw = p.OG
     if not in_place:
         pack.pack(w, flat, p.G, p.OG, p.KH * p.KW * p.CG, width, dense.worth_threads(4 * w.size))
         w, ldw = flat, width
-    if m:
-        fast.correlate(x, w, ldw, b, y, fast.plan("forward", g, m, x.dtype), room, floor(x.dtype, relu))
-    else:
-        correlate.correlate(x, w, ldw, b, y, p, floor(x.dtype, relu))
+    correlate.correlate(x, w, ldw, b, y, p, floor(x.dtype, relu))
 
 
 def backward_input(dy, w, dx, g, work):

@@ -19,6 +19,8 @@ _STAGE = 6 * 1024 * 1024
 _SLICE = 96 * 1024
 # Bytes of transformed weights up to which every block may read them all: they then stay in L2 beside a block.
 _WEIGHTS = 4 * 1024 * 1024
+# Tiles per task from which it transforms the weights for itself: one sixth of its products' time at 64 tiles.
+_OWN = 64
 # The weight gradient: bytes of a task's own sums, of a block's tiles (and as many again as the sums have, which are
 # read and written once per block), and of all chunks' results; the most chunks of so many tiles or more; and the tiles
 # that one sum runs over before it is added to the others.
@@ -99,18 +101,25 @@ def panel(p, dtype):
 def memory(p, dtype):
     """Return the elements that a correlation needs: what tasks share, a room for each, edges, the bias with P zeros.
 
-    In blocks tasks share the transformed weights; in stages, the transformed tiles.
+    In blocks tasks share the transformed weights, where they are too small to transform them each; in stages, the
+    transformed tiles.
     """
     g, points, L, P, tasks = p.g, (p.g.M + 2) ** 2, simd.lanes(dtype), panel(p, dtype), jit.threads()
-    shared = points * (g.TB * g.CP + L) if p.staged else g.OP // P * points * (g.C * P + L)
-    return [shared, tasks * _room(p, L, P), tasks * _edge(p), g.OP + P]
+    shared = points * (g.TB * g.CP + L) if p.staged else _transformed(g, P, L)
+    own = 0 if p.staged or g.N * g.TH * g.TW < _OWN * tasks else _transformed(g, P, L)
+    return [shared, tasks * (_room(p, L, P) + own), tasks * _edge(p), g.OP + P]
+
+
+def _transformed(g, P, lanes):
+    """Return the elements of all transformed weights."""
+    return g.OP // P * (g.M + 2) ** 2 * (g.C * P + lanes)
 
 
 def _room(p, lanes, P):
     g, points = p.g, (p.g.M + 2) ** 2
     if p.staged:
-        return points * ((g.TB + _slice(g, P)) * P + 2 * lanes)
-    return points * (g.TB * (g.CP + g.OP) + 2 * lanes)
+        return points * ((g.TB + _slice(g, P)) * P + 2 * lanes) + 9 * _slice(g, P) * P
+    return max(points * (g.TB * (g.CP + g.OP) + 2 * lanes), 9 * g.C * P)
 
 
 def _slice(g, P):
@@ -138,31 +147,35 @@ def _edge(p):
     return (p.g.M + 2) ** 2 * max(p.g.CP, p.g.OP) + 9 * 16
 
 
-def correlate(x, w, ldw, b, y, p, work, floor):
-    """Fill y (flat) with max(b + x correlated with w, floor).
+def correlate(x, w, rotated, b, y, p, work, floor):
+    """Fill y (flat) with max(b + x correlated with w, floor); `w` (flat) has the memory order KH, KW, C, O.
 
-    `w` (flat) holds packed panels (`ldw` = P), or whole panels of weights as they are, in rows of `ldw` channels.
-    `work` holds four flat arrays of the sizes of `memory`.
+    `rotated` takes the kernel rotated, its channels exchanged. `work` holds four flat arrays of the sizes of `memory`.
     """
     g, (shared, room, edges, bias) = p.g, work
-    lanes, width = simd.lanes(x.dtype), panel(p, x.dtype)
-    each, edge = _room(p, lanes, width), _edge(p)
+    lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
+    each, edge, transformed = _room(p, lanes, P), _edge(p), _transformed(g, P, lanes)
     edges = edges[: edges.size // edge * edge].reshape(-1, edge)
     tasks = min(edges.shape[0], jit.threads(), room.size // each)
-    rooms = room[: tasks * each].reshape(tasks, each)
     bias[: g.O] = b
-    bias[g.O : g.OP + width] = 0
-    panels, next_panel = g.OP // width, 9 * g.C * width if ldw == width else width
-    if not p.staged:
-        winograd.weights(g.M)(w, next_panel, ldw, shared, panels, g.C, width, lanes, tasks)
-        winograd.blocked(g.M, p.mr, p.nv)(x, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges, floor, lanes, tasks)
+    bias[g.O : g.OP + P] = 0
+    count = g.N * g.TH * g.TW
+    if p.staged:
+        rooms = room[: tasks * each].reshape(tasks, each)
+        take, finish = winograd.staged(g.M, p.mr, p.nv)
+        for first in range(0, count, g.TB):
+            last = min(first + g.TB, count)
+            take(x, shared, g, first, last, edges, lanes, tasks)
+            finish(shared, w, rotated, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
+                   -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, tasks)
         return
-    take, finish = winograd.staged(g.M, p.mr, p.nv)
-    for first in range(0, g.N * g.TH * g.TW, g.TB):
-        last = min(first + g.TB, g.N * g.TH * g.TW)
-        take(x, shared, g, first, last, edges, lanes, tasks)
-        finish(shared, w, next_panel, ldw, bias, y, g, _slice(g, width), p.a_rows, p.c_rows, first, last,
-               -(-tasks // panels), rooms, edges, floor, lanes, tasks)
+    own = count >= _OWN * tasks and room.size >= tasks * (each + transformed)
+    each += transformed if own else 0
+    rooms = room[: tasks * each].reshape(tasks, each)
+    if not own:
+        winograd.weights(g.M)(w, rotated, g, P, rooms, shared, lanes, tasks)
+    winograd.blocked(g.M, p.mr, p.nv)(x, w, rotated, own, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges, floor,
+                                      lanes, tasks)
 
 
 def weight_gradient(x, dy, dw, db, p, work):

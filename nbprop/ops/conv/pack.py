@@ -14,7 +14,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["pack", "pack_reversed", "pack_transposed"]
+__all__ = ["pack", "pack_reversed", "pack_transposed", "transpose_panel"]
 
 
 @jit.kernel
@@ -48,6 +48,19 @@ def pack(w, packed, G, OG, K, P, tasks):
 
 
 @jit.kernel
+def transpose_panel(w, source, stride, packed, target, count, width, P, L):
+    """Transpose part of a tap: packed[target + o P + j] = w[source + j stride + o] for j < width, and 0 up to P."""
+    for o0 in range(0, count, L):
+        for j0 in range(0, P, L):
+            if o0 + L <= count and j0 + L <= width:
+                simd.transpose_square(w, source + j0 * stride + o0, stride, packed, target + o0 * P + j0, P)
+                continue
+            for o in range(o0, min(o0 + L, count)):
+                for j in range(j0, j0 + L):
+                    packed[target + o * P + j] = w[source + j * stride + o] if j < width else 0
+
+
+@jit.kernel
 def _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, first, last):
     """Transpose items first .. last - 1, each one (group, panel of c, tap)."""
     KH0, KHS, TH, KW0, KWS, TW = phase
@@ -58,17 +71,8 @@ def _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, first, last):
         g, panel = slab // panels, slab % panels
         kh = KH0 + KHS * (TH - 1 - tap // TW)
         kw = KW0 + KWS * (TW - 1 - tap % TW)
-        width = min(P, CG - panel * P)
         source = ((kh * KW + kw) * CG + panel * P) * O + g * OG
-        target = item * OG * P
-        for o0 in range(0, OG, L):
-            for j0 in range(0, P, L):
-                if o0 + L <= OG and j0 + L <= width:
-                    simd.transpose_square(w, source + j0 * O + o0, O, packed, target + o0 * P + j0, P)
-                    continue
-                for o in range(o0, min(o0 + L, OG)):
-                    for j in range(j0, j0 + L):
-                        packed[target + o * P + j] = w[source + j * O + o] if j < width else 0
+        transpose_panel(w, source, O, packed, item * OG * P, OG, min(P, CG - panel * P), P, L)
 
 
 @jit.kernel

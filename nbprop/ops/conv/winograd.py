@@ -22,6 +22,7 @@ from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
+from nbprop.ops.conv import pack
 from nbprop.ops.sandwich import sandwich
 
 __all__ = ["A", "B", "G", "Tiling", "blocked", "place", "staged", "tile_reader", "transposed", "weights"]
@@ -69,28 +70,47 @@ class Tiling(NamedTuple):
 
 
 @functools.cache
-def weights(m):
-    """Make the transform of weights to u[panel][point][c][P]: G g G^T.
+def _kernel_transform(m):
+    """Make the transform of a panel of weights, input channels c0 .. c1 - 1, to u[point][c][P] = G g G^T.
 
-    The weights' panels start `next_panel` apart and their rows of channels, (tap, c), `ldw`: packed panels, or the
-    memory order KH, KW, C, O itself.
+    `w` has the memory order KH, KW, C, O. `rotated` takes the kernel rotated by 180 degrees, with its channels
+    exchanged, for the input gradient: g.C is then the weights' O, and g.O their C.
     """
     transform = sandwich(G[m])
 
     @jit.kernel
-    def weights_task(w, next_panel, ldw, u, channels, width, lanes, first, last):
-        slab, step = channels * ldw, channels * width + lanes
-        for item in range(first, last):
-            panel, c = item // channels, item % channels
-            for j in range(0, width, lanes):
-                transform(w, panel * next_panel + c * ldw + j, 3 * slab, slab,
-                          u, panel * (m + 2) ** 2 * step + c * width + j, (m + 2) * step, step, w, 0, 0.0)
+    def weights(w, rotated, g, o0, P, c0, c1, taps, u, start, step, lanes):
+        count, width = c1 - c0, min(P, g.O - o0)
+        for tap in range(9):
+            if rotated:
+                pack.transpose_panel(w, ((8 - tap) * g.O + o0) * g.C + c0, g.C, taps, tap * count * P,
+                                     count, width, P, lanes)
+                continue
+            if width < P:
+                simd.clear(taps, tap * count * P, count * P)
+            for c in range(count):
+                simd.copy(w, (tap * g.C + c0 + c) * g.O + o0, taps, (tap * count + c) * P, width)
+        for c in range(count):
+            for j in range(0, P, lanes):
+                transform(taps, c * P + j, 3 * count * P, count * P, u, start + c * P + j, (m + 2) * step, step,
+                          taps, 0, 0.0)
+
+    return weights
+
+
+@functools.cache
+def weights(m):
+    """Make the driver that transforms all weights, panel by panel: for many tasks with few tiles each."""
+    weights_of_panel = _kernel_transform(m)
+    points = (m + 2) ** 2
 
     @jit.driver
-    def weights(w, next_panel, ldw, u, panels, channels, width, lanes, tasks):
+    def weights(w, rotated, g, P, memory, u, lanes, tasks):
+        panels, step = g.OP // P, g.C * P + lanes
         for task in prange(tasks):
-            weights_task(w, next_panel, ldw, u, channels, width, lanes, task * panels * channels // tasks,
-                         (task + 1) * panels * channels // tasks)
+            for panel in range(task * panels // tasks, (task + 1) * panels // tasks):
+                weights_of_panel(w, rotated, g, panel * P, P, 0, g.C, memory[task],
+                                 u, panel * points * step, step, lanes)
 
     return weights
 
@@ -159,19 +179,27 @@ def place(g, tile):
 
 @functools.cache
 def blocked(m, mr, nv):
-    """Make the driver for small weights: each task takes block after block of tiles through all three steps in L2."""
-    micro_kernel = simd.product(mr, nv, False)
+    """Make the driver for small weights: each task takes block after block of tiles through all three steps in L2.
+
+    With `own` it transforms the weights for itself too, which is a few percent more work for each, and nothing of them
+    then has to come from another core.
+    """
+    micro_kernel, weights_of_panel = simd.product(mr, nv, False), _kernel_transform(m)
     take, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
     points = (m + 2) ** 2
 
     @jit.kernel
-    def correlate_task(x, u, bias, y, g, a_rows, c_rows, memory, edge, floor, lanes, task, tasks):
+    def correlate_task(x, w, rotated, own, u, bias, y, g, a_rows, c_rows, memory, edge, floor, lanes, task, tasks):
         P = nv * lanes
         panels = g.OP // P
         sv, sp, su = g.TB * g.CP + lanes, g.TB * g.OP + lanes, g.C * P + lanes
         count = g.N * g.TH * g.TW
         blocks = (count + g.TB - 1) // g.TB
-        v, products = memory[: points * sv], memory[points * sv :]
+        v, products = memory[: points * sv], memory[points * sv : points * (sv + sp)]
+        if own:
+            u = memory[memory.size - panels * points * su :]
+            for panel in range(panels):
+                weights_of_panel(w, rotated, g, panel * P, P, 0, g.C, memory, u, panel * points * su, su, lanes)
         for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
             first, last = block * g.TB, min((block + 1) * g.TB, count)
             for tile in range(first, last):
@@ -190,9 +218,10 @@ def blocked(m, mr, nv):
                 give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
 
     @jit.driver
-    def correlate(x, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
+    def correlate(x, w, rotated, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
         for task in prange(tasks):
-            correlate_task(x, u, bias, y, g, a_rows, c_rows, memory[task], edges[task], floor, lanes, task, tasks)
+            correlate_task(x, w, rotated, own, u, bias, y, g, a_rows, c_rows, memory[task], edges[task], floor, lanes,
+                           task, tasks)
 
     return correlate
 
@@ -205,8 +234,7 @@ def staged(m, mr, nv):
     transformed weights, (m + 2)^2 numbers for 9, never reach memory. Where tasks outnumber panels, `groups` of tiles
     share one.
     """
-    micro_kernel = simd.product(mr, nv, False)
-    transform = sandwich(G[m])
+    micro_kernel, weights_of_panel = simd.product(mr, nv, False), _kernel_transform(m)
     take_tile, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
     points = (m + 2) ** 2
 
@@ -224,16 +252,14 @@ def staged(m, mr, nv):
                       first + (task + 1) * (last - first) // tasks, edges[task], lanes)
 
     @jit.kernel
-    def finish_panel(v, w, w0, ldw, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge, floor, lanes):
+    def finish_panel(v, w, rotated, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge, floor, lanes):
         P = nv * lanes
         sv, sp, su = g.TB * g.CP + lanes, g.TB * P + lanes, CB * P + lanes
-        products, u = memory[: points * sp], memory[points * sp :]
+        products, rest = memory[: points * sp], memory[points * sp :]
+        u, taps = rest[: points * su], rest[points * su :]
         for c0 in range(0, g.C, CB):
             width = min(CB, g.C - c0)
-            for c in range(width):
-                for j in range(0, P, lanes):
-                    transform(w, w0 + (c0 + c) * ldw + j, 3 * g.C * ldw, g.C * ldw,
-                              u, c * P + j, (m + 2) * su, su, w, 0, 0.0)
+            weights_of_panel(w, rotated, g, o0, P, c0, c0 + width, taps, u, 0, su, lanes)
             for point in range(points):
                 init, i0, si = (bias, g.OP, 0) if c0 == 0 else (products, point * sp, 1)
                 for row in range(first - start, last - start, mr):
@@ -244,14 +270,13 @@ def staged(m, mr, nv):
             give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
 
     @jit.driver
-    def finish(v, w, next_panel, ldw, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor, lanes,
-               tasks):
+    def finish(v, w, rotated, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor, lanes, tasks):
         items = g.OP // (nv * lanes) * groups
         for task in prange(tasks):
             for item in range(task * items // tasks, (task + 1) * items // tasks):
                 panel, group, count = item // groups, item % groups, (last - first + mr - 1) // mr
                 start, stop = first + group * count // groups * mr, first + (group + 1) * count // groups * mr
-                finish_panel(v, w, panel * next_panel, ldw, panel * nv * lanes, bias, y, g, CB, a_rows, c_rows,
+                finish_panel(v, w, rotated, panel * nv * lanes, bias, y, g, CB, a_rows, c_rows,
                              first, start, min(stop, last), memory[task], edges[task], floor, lanes)
 
     return take, finish
