@@ -96,16 +96,18 @@ print("compared")
 def cut(constants):
     """Cut dense ops by other constants, {"dense._BLOCK": ...}: tiny arrays then cross every edge of a plan."""
     from nbprop.ops import correlate, dense, outer
+    from nbprop.ops.conv import cpu, wide
 
-    modules = {"dense": dense, "correlate": correlate, "outer": outer}
+    modules = {"dense": dense, "correlate": correlate, "outer": outer, "wide": wide}
+    cached = correlate.plan, outer.plan, wide.forward, wide.phases, cpu._sizes
     with pytest.MonkeyPatch.context() as patch:
         for name, value in constants.items():
             module, constant = name.split(".")
             patch.setattr(modules[module], constant, value)
-        correlate.plan.cache_clear()
-        outer.plan.cache_clear()
+        for plans in cached:
+            plans.cache_clear()
         try:
             yield
         finally:
-            correlate.plan.cache_clear()
-            outer.plan.cache_clear()
+            for plans in cached:
+                plans.cache_clear()

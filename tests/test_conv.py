@@ -17,11 +17,11 @@ from oracle import (
 
 import nbprop
 from nbprop import layout, nn, shapes
-from nbprop.ops import correlate, outer
+from nbprop.ops import correlate, outer, simd
 from nbprop.ops.conv import conv2d_backward_input as backward_input
 from nbprop.ops.conv import conv2d_backward_weight as backward_weight
 from nbprop.ops.conv import conv2d_forward as forward
-from nbprop.ops.conv import cpu, plan, reference
+from nbprop.ops.conv import cpu, plan, reference, wide
 
 needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
@@ -137,6 +137,7 @@ cuts = st.fixed_dictionaries({
     "dense._LARGE_WEIGHTS_BLOCK": st.sampled_from([1, 4000, 1600 * 1024]),
     "dense._SERIAL": st.sampled_from([1, 2_000_000]),
     "correlate._PANEL": st.sampled_from([1, 1000, 256 * 1024]),
+    "wide._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "outer._CHUNKS": st.sampled_from([1, 3, 32]),
     "outer._PIXELS": st.sampled_from([1, 10, 256]),
     "outer._PARTIALS": st.sampled_from([1, 1 << 21]),
@@ -199,6 +200,24 @@ def test_cuts_reach_the_edges():
 def test_tuned_as_reference_in_odd_places(x_shape, w_shape, arguments, dtype):
     with cut({"outer._FITTING": 0}):  # tiles of as many rows as there are taps
         check(x_shape, w_shape, arguments, dtype)
+
+
+@pytest.mark.parametrize("x_shape, w_shape, arguments, columns", [
+    ((2, 1, 9, 28), (6, 1, 5, 5), {"padding": 2}, (2, 14)),
+    ((2, 6, 9, 14), (16, 6, 5, 5), {}, (1, 2)),
+    ((2, 3, 11, 28), (5, 3, 7, 7), {"stride": 2, "padding": 3}, (2, 4)),
+    ((2, 3, 13, 24), (2, 3, 4, 5), {"stride": 3, "padding": (2, 1), "dilation": (2, 1)}, (4, 6)),
+    ((1, 2, 5, 12), (3, 2, 1, 2), {"stride": 4}, (1, 4)),  # columns that no window reads
+], ids=str)  # fmt: skip
+def test_several_columns_side_by_side(x_shape, w_shape, arguments, columns):
+    """Few channels: forward (of w's O) and input gradient (of C), each with the columns that should share a vector."""
+    g = shapes.conv2d(x_shape, w_shape, **arguments)
+    with cut({"wide._OPERATIONS": 0, "wide._GAIN": 1.0}):
+        found = wide.forward(g, np.dtype(np.float32), False), wide.phases(g, np.dtype(np.float32), False)[0]
+        if simd.vector_bytes() == 64:
+            assert tuple(f.columns if f else 1 for f in found) == columns
+        check(x_shape, w_shape, arguments, np.float32)
+        check(x_shape, w_shape, arguments, np.float64)
 
 
 @pytest.mark.parametrize("x_shape, w_shape, arguments", [

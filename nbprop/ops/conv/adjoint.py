@@ -4,7 +4,7 @@ import numpy as np
 
 from nbprop import layout
 from nbprop.ops import correlate, dense
-from nbprop.ops.conv import choose, fast, pack, plan
+from nbprop.ops.conv import choose, fast, pack, plan, wide
 
 __all__ = ["adjoint", "floor"]
 
@@ -16,6 +16,11 @@ def adjoint(dy, w, b, dx, g, relu, work):
     m = choose.winograd_tile("input", g)
     if m:
         fast.correlate(dy, w, True, b, dx, fast.plan("input", g, m, dy.dtype), room, floor(dy.dtype, relu))
+        return
+    several = wide.phases(g, dy.dtype, choose.exact())
+    if several:
+        for each in several:
+            wide.run(dy, w, b, dx, each, g.O, (g.KW * g.C * g.O, g.C * g.O, 1, g.O), flat, floor(dy.dtype, relu))
         return
     for p, taps in plan.phases(g):
         width = correlate.panel_width(p, dy.dtype)

@@ -5,7 +5,7 @@ import contextvars
 
 from nbprop.ops.conv import fast
 
-__all__ = ["exact_convolution", "using_tile", "winograd_tile"]
+__all__ = ["exact", "exact_convolution", "using_tile", "winograd_tile"]
 
 _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 
@@ -34,6 +34,11 @@ def winograd_tile(kind, g):
     # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
     channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]
     return 4 if inside and large and channels >= _CHANNELS else 0
+
+
+def exact():
+    """Say whether every pass is to keep to its own taps (`exact_convolution`, or an algorithm by force)."""
+    return _forced.get() is not None
 
 
 @contextlib.contextmanager

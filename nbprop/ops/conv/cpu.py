@@ -6,7 +6,7 @@ import numpy as np
 
 from nbprop import jit, layout, scratch
 from nbprop.ops import correlate, dense, outer, pixels
-from nbprop.ops.conv import choose, fast, pack, plan
+from nbprop.ops.conv import choose, fast, pack, plan, wide
 from nbprop.ops.conv.adjoint import adjoint, floor
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
@@ -33,7 +33,7 @@ def _sizes(g, dtype, tiles, threads):
         if m:
             q = fast.plan(kind, g, m, dtype)
             passes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
-    return max(chunks * sums, pixels.partials_size(g.O, dtype), *panels), *map(max, zip(*passes))
+    return max(chunks * sums, pixels.partials_size(g.O, dtype), wide.size(g, dtype), *panels), *map(max, zip(*passes))
 
 
 def forward(x, w, b, y, g, relu, work):
@@ -43,6 +43,10 @@ def forward(x, w, b, y, g, relu, work):
     m = choose.winograd_tile("forward", g)
     if m:
         fast.correlate(x, w, False, b, y, fast.plan("forward", g, m, x.dtype), room, floor(x.dtype, relu))
+        return
+    several = wide.forward(g, x.dtype, choose.exact())
+    if several:
+        wide.run(x, w, b, y, several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), flat, floor(x.dtype, relu))
         return
     p = plan.forward(g)
     width = correlate.panel_width(p, x.dtype)

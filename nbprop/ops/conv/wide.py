@@ -1,0 +1,128 @@
+"""Few output channels: several neighbouring output columns share the lanes of a vector.
+
+An RGB image's gradient has three channels for sixteen lanes. But in channels-last memory the pixels of a row lie side
+by side, so that Q columns of C channels are Q C numbers in a row, and a correlation with Q C output channels computes
+them at once. Its kernel has the taps of all Q columns, those that one of them lacks as zeros:
+
+    y[.., Q j + q, o] = sum over t of x[.., stride j + t - left, c] w'[.., t, c, (q, o)],   w' = w[.., kw(t, q), c, o]
+
+forward with kw(t, q) = t - q SW, stride Q SW; for the input gradient, whose column Q j + q meets dy's column e where
+q + PW - kw = SW e, with kw(t, q) = q + PW - SW (t - left), stride Q / SW: its stride phases merge as well.
+
+As with every zero that is multiplied, NaN and infinity in x reach the columns beside them too.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from nbprop import jit
+from nbprop.ops import correlate, simd
+from nbprop.ops.conv import plan
+from nbprop.ops.dense import Correlation
+
+__all__ = ["Wide", "forward", "phases", "run", "size"]
+
+# A tile of one vector wants a load for each multiply-add: see dense.tile.
+_SHARE_OF_PEAK = {1: 0.86, 2: 0.98}
+_GAIN = 1.2  # least that the lanes' better use must bring, by count
+_OPERATIONS = 4_000_000
+
+
+class Wide(NamedTuple):
+    """One correlation of Q columns at a time, and which tap of w each of its taps is: kh[th], kw[t, q], or -1."""
+
+    correlation: Correlation
+    kh: np.ndarray
+    kw: np.ndarray
+    columns: int
+
+
+@functools.lru_cache(maxsize=512)
+def forward(g, dtype, exact):
+    """Return the Wide that a forward pass is, or None where it does not pay."""
+    p = plan.forward(g)
+    Q = 1 if exact else _columns(g, g.O, p.KW, g.OW, lambda Q: p.KW + (Q - 1) * p.SW, range(1, g.OW + 1), dtype)
+    if Q == 1:
+        return None
+    T = p.KW + (Q - 1) * p.SW
+    kw = np.arange(T)[:, None] - np.arange(Q) * p.SW
+    wide = p._replace(KW=T, SW=Q * p.SW, OW=p.OW // Q, OG=Q * p.OG, YW=Q * p.YW)
+    return Wide(wide, np.arange(p.KH), np.where((kw >= 0) & (kw < p.KW), kw, -1), Q)
+
+
+@functools.lru_cache(maxsize=512)
+def phases(g, dtype, exact):
+    """Return the Wides of the input gradient, one for each stride phase of the rows, or None."""
+    Q = 1 if exact else _columns(g, g.C, g.KW / g.SW, g.W, lambda Q: _reach(g, Q)[1], range(g.SW, g.W + 1, g.SW), dtype)
+    if Q == 1:
+        return None
+    first, T = _reach(g, Q)
+    kw = np.arange(Q) + g.PW - g.SW * (np.arange(T)[:, None] + first)
+    kw = np.where((kw >= 0) & (kw < g.KW), kw, -1)
+    found = []
+    for phase in plan.phases(g)[:: g.SW]:
+        p, (KH0, KHS, TH, *_) = phase
+        wide = p._replace(KW=T if TH else 0, SW=Q // g.SW, LEFT=-first, OW=g.W // Q, OG=Q * p.OG, YW=Q * g.C)
+        found.append(Wide(wide, KH0 + KHS * np.arange(TH)[::-1], kw, Q))
+    return tuple(found)
+
+
+def _reach(g, Q):
+    """Return the first of the columns of dy that Q columns of dx meet, from the first one's on, and their number."""
+    e = [(q + g.PW - kw) // g.SW for q in range(Q) for kw in range(g.KW) if (q + g.PW - kw) % g.SW == 0]
+    return min(e), max(e) - min(e) + 1
+
+
+def _columns(g, outputs, taps, width, reach, candidates, dtype):
+    """Return the number of columns that costs the fewest vectors per column; 1 where that brings too little."""
+    operations = 2 * g.N * g.OH * g.OW * g.O * g.C * g.KH * g.KW
+    if g.G > 1 or g.DW > 1 or operations < _OPERATIONS:
+        return 1
+    lanes = simd.lanes(np.dtype(dtype))
+
+    def cost(Q, taps):
+        vectors = -(-Q * outputs // lanes)
+        return vectors * taps / Q / _SHARE_OF_PEAK[vectors]
+
+    fit = [Q for Q in candidates if width % Q == 0 and Q * outputs <= 2 * lanes]
+    best = min(fit, key=lambda Q: cost(Q, reach(Q)), default=1)
+    if outputs > lanes or _GAIN * cost(best, reach(best)) > cost(1, taps):
+        return 1
+    return best
+
+
+def size(g, dtype):
+    """Return the elements of scratch memory that the widest pass needs."""
+    wides = [w for w in (forward(g, dtype, False), *(phases(g, dtype, False) or ())) if w]
+    return max((correlate.panels_size(w.correlation, dtype) + w.correlation.OG for w in wides), default=0)
+
+
+def run(x, w, b, y, wide, inputs, steps, scratch, floor):
+    """Fill y (flat) with max(b + x correlated with w, floor).
+
+    `steps` says how far apart in `w` (flat) lie neighbouring taps kh and kw, of `inputs` input and of output channels.
+    """
+    p = wide.correlation
+    width = correlate.panel_width(p, x.dtype)
+    size = correlate.panels_size(p, x.dtype)
+    packed, bias = scratch[:size], scratch[size : size + p.OG]
+    bias.reshape(wide.columns, -1)[:] = b
+    _pack(w, packed, wide.kh, wide.kw, inputs, p.OG // wide.columns, width, steps)
+    correlate.correlate(x, packed, width, bias, y, p, floor)
+
+
+@jit.kernel
+def _pack(w, packed, kh, kw, inputs, outputs, P, steps):
+    """Lay the weights out as packed[th][t][c][(q, o)], P wide."""
+    T, Q = kw.shape
+    for row in range(kh.size * T * inputs):
+        th, t, c = row // (T * inputs), row // inputs % T, row % inputs
+        for lane in range(P):
+            packed[row * P + lane] = 0
+        for q in range(Q):
+            if kw[t, q] >= 0:
+                start = kh[th] * steps[0] + kw[t, q] * steps[1] + c * steps[2]
+                for o in range(outputs):
+                    packed[row * P + q * outputs + o] = w[start + o * steps[3]]
