@@ -105,8 +105,9 @@ def tile(channels, dtype, lanewise=False):
         rows = {1: 24, 2: 14, 3: 9, 4: 6}
     else:
         rows = {1: 12, 2: 6, 3: 4}
-    waste = {nv: -(-vectors // nv) * nv for nv in rows}
-    nv = min(rows, key=lambda n: (waste[n], -n if lanewise else abs(n - 2), -n))
+    # Vectors that are computed, those beyond the last channel too; a tile of one vector runs at 86 / 98 of the others.
+    cost = {nv: -(-vectors // nv) * nv * (98 / 86 if nv == 1 and not lanewise else 1) for nv in rows}
+    nv = min(rows, key=lambda n: (cost[n], -n if lanewise else abs(n - 2), -n))
     return rows[nv], nv
 
 
