@@ -29,9 +29,9 @@ RANK = {
     "__main__": 9,
 }  # fmt: skip
 
-# Ops made of products: they alone may reach the micro-kernel and what is built on it.
+# Ops made of products: they alone may reach what is built on the micro-kernel.
 DENSE_OPS = {"conv", "conv_flip", "conv_transpose", "linear", "gram"}
-DENSE = {"simd", "dense", "correlate", "outer"}
+DENSE = {"dense", "correlate", "outer"}
 SHARED = {path.stem for path in PACKAGE.glob("ops/*.py")}
 
 

@@ -18,8 +18,11 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["apart", "broadcast", "clear", "copy", "fmuladd", "int64", "lanes", "load", "pointer_or_number", "product",
-           "registers", "transpose_square", "vector_bytes"]
+__all__ = ["apart", "broadcast", "clear", "copy", "fmuladd", "int64", "lanes", "load", "masks",
+           "pointer_or_number", "product", "registers", "store", "transpose_square", "vector_bytes"]
+
+# LLVM's name of an element, and its bytes.
+_ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
 
 
 @functools.cache
@@ -105,7 +108,7 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
     (row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
      c, c0, c_rows, width, floor) = args
     vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
-    alive = _masks(builder, width, vector.count, nv)
+    alive = masks(builder, width, vector.count, nv)
     a_rows, c_rows = ([builder.load(builder.gep(t, [builder.add(row, int64(m))])) for m in range(mr)]
                       for t in (a_rows, c_rows))
 
@@ -138,7 +141,7 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
             value = builder.load(acc[m][j])
             # value < floor is false for NaN, which therefore stays.
             value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
-            _store(builder, value, c, builder.add(c0, c_rows[m]), j, alive)
+            store(builder, value, c, builder.add(c0, c_rows[m]), j, alive)
 
 
 @intrinsic
@@ -213,8 +216,8 @@ def pointer_or_number(context, builder, numba_type, value):
     return value
 
 
-def _masks(builder, width, size, nv):
-    """One bit per lane and vector: lane l of vector j is alive where j L + l < width."""
+def masks(builder, width, size, nv):
+    """Return one bit per lane and vector: lane l of vector j is alive where j L + l < width."""
     counts = ir.VectorType(ir.IntType(32), size)
     width = broadcast(builder, counts, builder.trunc(width, ir.IntType(32)))
     return [builder.icmp_signed("<", ir.Constant(counts, [*range(j * size, (j + 1) * size)]), width) for j in range(nv)]
@@ -234,7 +237,7 @@ def load(builder, vector, base, start, j, alive):
     return _call(builder, f"llvm.masked.load.{_suffix(vector)}.p0", vector, arguments)
 
 
-def _store(builder, value, base, start, j, alive):
+def store(builder, value, base, start, j, alive):
     """Store vector j at base[start]; dead lanes are not written."""
     vector = value.type
     arguments = [value, _vector_at(builder, vector, base, start, j), _align(vector), alive[j]]
@@ -259,11 +262,11 @@ def _call(builder, name, result, arguments):
 
 
 def _suffix(vector):
-    return f"v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}"
+    return f"v{vector.count}{_ELEMENTS[vector.element][0]}"
 
 
 def _bytes(vector):
-    return 4 if isinstance(vector.element, ir.FloatType) else 8
+    return _ELEMENTS[vector.element][1]
 
 
 def _align(vector):

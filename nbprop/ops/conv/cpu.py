@@ -77,6 +77,10 @@ def backward_weight(dy, x, dw, db, g, work):
     if m:
         fast.weight_gradient(x, dy, dw, db, fast.plan("weight", g, m, x.dtype), room)
         return
+    several = wide.forward(g, x.dtype, choose.exact())
+    if several:
+        wide.weight_gradient(x, dy, dw, db, several, flat)
+        return
     p = plan.forward(g)
     chunks, sums = outer.partials_shape(p, x.dtype)
     outer.outer(x, dy, dw, db, p, flat[: chunks * sums].reshape(chunks, sums))

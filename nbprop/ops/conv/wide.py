@@ -13,16 +13,17 @@ As with every zero that is multiplied, NaN and infinity in x reach the columns b
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops import correlate, simd
+from nbprop.ops import correlate, outer, simd
 from nbprop.ops.conv import plan
 from nbprop.ops.dense import Correlation
 
-__all__ = ["Wide", "forward", "phases", "run", "size"]
+__all__ = ["Wide", "forward", "phases", "run", "size", "weight_gradient"]
 
 # A tile of one vector wants a load for each multiply-add: see dense.tile.
 _SHARE_OF_PEAK = {1: 0.86, 2: 0.98}
@@ -95,8 +96,44 @@ def _columns(g, outputs, taps, width, reach, candidates, dtype):
 
 def size(g, dtype):
     """Return the elements of scratch memory that the widest pass needs."""
-    wides = [w for w in (forward(g, dtype, False), *(phases(g, dtype, False) or ())) if w]
-    return max((correlate.panels_size(w.correlation, dtype) + w.correlation.OG for w in wides), default=0)
+    first, rest = forward(g, dtype, False), phases(g, dtype, False) or ()
+    sizes = [sum(_gradient_sizes(first, dtype))] if first else [0]
+    for wide in (first, *rest) if first else rest:
+        sizes.append(correlate.panels_size(wide.correlation, dtype) + wide.correlation.OG)
+    return max(sizes)
+
+
+def _gradient_sizes(wide, dtype):
+    """Return the elements of the gradients of w' and of its bias, and of the partial sums."""
+    p = wide.correlation
+    return p.KH * p.KW * p.CG * p.OG, p.OG, math.prod(outer.partials_shape(p, dtype))
+
+
+def weight_gradient(x, dy, dw, db, wide, scratch):
+    """Fill dw and db (flat): the gradient of w', whose entries for the Q columns of each tap are then added up."""
+    p = wide.correlation
+    weights, biases, partials = _gradient_sizes(wide, x.dtype)
+    wide_dw, wide_db = scratch[:weights], scratch[weights : weights + biases]
+    partials = scratch[weights + biases : weights + biases + partials].reshape(outer.partials_shape(p, x.dtype))
+    outer.outer(x, dy, wide_dw, wide_db, p, partials)
+    np.sum(wide_db.reshape(wide.columns, -1), axis=0, out=db)
+    _add_columns(wide_dw, dw, wide.kw, p.CG, p.KH, p.OG // wide.columns)
+
+
+@jit.kernel
+def _add_columns(wide, dw, kw, inputs, rows, outputs):
+    """Add wide[kh][t][c][(q, o)] to dw[kh][kw[t, q]][c][o], in order."""
+    T, Q = kw.shape
+    taps = dw.size // (rows * inputs * outputs)
+    for i in range(dw.size):
+        dw[i] = 0
+    for row in range(rows * T * inputs):
+        kh, t, c = row // (T * inputs), row // inputs % T, row % inputs
+        for q in range(Q):
+            if kw[t, q] >= 0:
+                target = ((kh * taps + kw[t, q]) * inputs + c) * outputs
+                for o in range(outputs):
+                    dw[target + o] += wide[(row * Q + q) * outputs + o]
 
 
 def run(x, w, b, y, wide, inputs, steps, scratch, floor):

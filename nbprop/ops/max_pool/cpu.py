@@ -5,7 +5,7 @@ outside the image is never visited. Forward tasks are rows of windows. Backward 
 
     give      windows that do not overlap (stride >= reach) write all their positions, once; tasks are rows of
               windows
-    scatter   windows that do, or few channels: dx[winner] += dy, window after window in row order; tasks are
+    scatter   windows that do: dx[winner] += dy, window after window in row order; tasks are
               images, or blocks of channels of them, so that no two write to one place
 """
 
@@ -14,40 +14,11 @@ from numba import prange
 
 from nbprop import jit
 from nbprop.ops import flat
+from nbprop.ops.max_pool.four import best_of_four, give_to_four
 from nbprop.ops.window import at_last, following, inside
 
 _SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
-_LANES = 16  # channels below which vectors stay too empty to visit every position of a window
-
-
-@jit.scalar
-def _beats(v, best):
-    # A NaN beats every number and nothing beats a NaN. `&` and `|`, as `and` and `or` would branch.
-    return ((v > best) | (v != v)) & (best == best)
-
-
-@jit.kernel
-def _best_of_four(x, y, indices, o, base, i0, i1, i2, i3, more):
-    """Compare positions i0 .. i3 of the plane that starts at `base`; `more`: against what y[o] holds, too."""
-    p0, p1, p2, p3 = base + i0, base + i1, base + i2, base + i3
-    j0, j1, j2, j3 = np.int32(i0), np.int32(i1), np.int32(i2), np.int32(i3)
-    for c in range(x.shape[1]):
-        v = x[p0, c]
-        best = y[o, c] if more else v
-        winner = indices[o, c] if more else j0
-        take = _beats(v, best)
-        best, winner = v if take else best, j0 if take else winner
-        v = x[p1, c]
-        take = _beats(v, best)
-        best, winner = v if take else best, j1 if take else winner
-        v = x[p2, c]
-        take = _beats(v, best)
-        best, winner = v if take else best, j2 if take else winner
-        v = x[p3, c]
-        take = _beats(v, best)
-        best, winner = v if take else best, j3 if take else winner
-        y[o, c] = best
-        indices[o, c] = winner
+_LANES = 16  # channels of a block, where there are fewer images than threads
 
 
 @jit.kernel
@@ -56,6 +27,7 @@ def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begi
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
     for row in range(begin, end):
         n, oh = row // OH, row % OH
+        base, C = n * H * W, x.shape[1]
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
         for ow in range(OW):
             w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
@@ -69,7 +41,8 @@ def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begi
                 i2 = h * W + w
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
                 i3 = h * W + w
-                _best_of_four(x, y, indices, row * OW + ow, n * H * W, i0, i1, i2, i3, more)
+                best_of_four(x, (base + i0) * C, (base + i1) * C, (base + i2) * C, (base + i3) * C, i0, i1, i2, i3,
+                             y, indices, (row * OW + ow) * C, C, more)
                 if at_last(h, w, DH, DW, h_stop, w_stop):
                     break
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
@@ -84,21 +57,6 @@ def _forward_tasks(x, y, indices, planes, kernel, stride, padding, dilation, row
 
 
 @jit.kernel
-def _give_to_four(dy, indices, dx, o, base, i0, i1, i2, i3):
-    """Write dy[o] where the winner is, 0 elsewhere; a position may come twice, as it gets the same twice."""
-    p0, p1, p2, p3 = base + i0, base + i1, base + i2, base + i3
-    j0, j1, j2, j3 = np.int32(i0), np.int32(i1), np.int32(i2), np.int32(i3)
-    zero = dx.dtype.type(0)
-    for c in range(dx.shape[1]):
-        d = dy[o, c]
-        winner = indices[o, c]
-        dx[p0, c] = d if winner == j0 else zero
-        dx[p1, c] = d if winner == j1 else zero
-        dx[p2, c] = d if winner == j2 else zero
-        dx[p3, c] = d if winner == j3 else zero
-
-
-@jit.kernel
 def _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin, end):
     """Backward of rows begin .. end-1 of windows that do not overlap: each row owns a band of dx's rows."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
@@ -109,6 +67,7 @@ def _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin
             top = oh * SH - PH if oh else 0
             bottom = (oh + 1) * SH - PH if oh + 1 < OH else H
             dx[(n * H + top) * W : (n * H + bottom) * W] = 0
+        base, C = n * H * W, dx.shape[1]
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
         for ow in range(OW):
             w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
@@ -121,7 +80,8 @@ def _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin
                 i2 = h * W + w
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
                 i3 = h * W + w
-                _give_to_four(dy, indices, dx, row * OW + ow, n * H * W, i0, i1, i2, i3)
+                give_to_four(dy, indices, (row * OW + ow) * C, dx, (base + i0) * C, (base + i1) * C, (base + i2) * C,
+                             (base + i3) * C, i0, i1, i2, i3, C)
                 if at_last(h, w, DH, DW, h_stop, w_stop):
                     break
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
@@ -173,7 +133,7 @@ def max_pool2d_backward(dy, indices, dx, kernel, stride, padding, dilation):
     planes = dx.shape[2:] + dy.shape[2:]
     threads = 1 if dx.size < _SMALL else jit.threads()
     N, C = dx.shape[:2]
-    if apart and C >= _LANES:
+    if apart:
         windows = planes, kernel, stride, padding, dilation
         rows = N * dy.shape[2]
         if threads == 1:
