@@ -70,7 +70,7 @@ class LayerNorm(Module):
         return a
 
     def forward(self, x):
-        shapes.check_array("x", x)
+        x = shapes.check_array("x", x)
         x = as_input(x)
         p = self.plan(x)
         x = self._rows(x)

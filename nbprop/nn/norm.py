@@ -54,7 +54,7 @@ class _Norm(Module):
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
 
     def forward(self, x):
-        shapes.check_array("x", x, self.ranks)
+        x = shapes.check_array("x", x, self.ranks)
         x = as_input(x)
         p = self.plan(x)
         x = _image(x)

@@ -55,7 +55,7 @@ class MaxUnpool2d(_Unpool2d):
         return np.copy(self.forward(x, indices, output_size), order="K")
 
     def forward(self, x, indices, output_size=None):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._buffers(x, output_size)
         indices = checked_positions(indices, p.g)
@@ -101,7 +101,7 @@ class AvgUnpool2d(_Unpool2d):
         return np.copy(self.forward(x, output_size), order="K")
 
     def forward(self, x, output_size=None):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._buffers(x, output_size)
         twin = backend.twin("avg_unpool", x)

@@ -37,7 +37,7 @@ class Upsample(Module):
                                work=upsample.workspace(shape, y_shape, dtype))
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._last = self.plan(x)
         backend.twin("upsample", x).upsample_forward(x, p.y, *p.axes, p.work)

@@ -39,7 +39,7 @@ def layer_norm_forward(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     ------
     Ba, Kiros and Hinton 2016, section 3; the gradient is derived in reference.py.
     """
-    shapes.check_array("x", x)
+    x = shapes.check_array("x", x)
     rows, features = shapes.layer_norm(x.shape, normalized_shape)
     axes = np.size(normalized_shape)
     weight, bias = _features("weight", weight, x, axes, 1), _features("bias", bias, x, axes, 0)
@@ -78,8 +78,8 @@ def layer_norm_backward(dy, x, normalized_shape, mean, rstd, weight=None):
     ------
     The derivation, in reference.py, is ours.
     """
-    shapes.check_array("x", x)
-    shapes.check_array("dy", dy)
+    x = shapes.check_array("x", x)
+    dy = shapes.check_array("dy", dy)
     shapes.check_shape("dy", dy, x.shape)
     shapes.check_same_dtype(dy=dy, x=x)
     rows, features = shapes.layer_norm(x.shape, normalized_shape)
@@ -120,7 +120,7 @@ def _features(name, values, x, axes, default):
     shape = x.shape[x.ndim - axes :]
     if values is None:
         return np.full(int(np.prod(shape)), default, x.dtype)
-    shapes.check_array(name, values)
+    values = shapes.check_array(name, values)
     shapes.check_shape(name, values, shape)
     shapes.check_same_dtype(**{"x": x, name: values})
     return as_rows(values, axes).reshape(-1)

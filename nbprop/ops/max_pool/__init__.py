@@ -39,10 +39,10 @@ def max_pool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_
     ------
     Seed 000, section 3.1, equation 7. The treatment of ties, NaN and padding is ours (the seeds are silent).
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     g = shapes.max_pool2d(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     x = layout.channels_last(x)
-    y, indices = layout.empty(g.y_shape, x.dtype), layout.empty(g.y_shape, np.int32)
+    y, indices = layout.empty(g.y_shape, x.dtype, x), layout.empty(g.y_shape, np.int32, x)
     backend.twin("max_pool", x).max_pool2d_forward(x, y, indices, g.kernel, g.stride, g.padding, g.dilation)
     return y, indices.astype(np.int64)
 
@@ -76,12 +76,12 @@ def max_pool2d_backward(dy, indices, x_shape, kernel_size, stride=None, padding=
     Seed 001, "Pooling": the error is assigned to where it comes from, the winning unit; and its table of
     forward and backward pairs, row Max.
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     g = shapes.max_pool2d(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     shapes.check_shape("dy", dy, g.y_shape)
     indices = _checked(indices, g)
     dy = layout.channels_last(dy)
-    dx = layout.empty(g.x_shape, dy.dtype)
+    dx = layout.empty(g.x_shape, dy.dtype, dy)
     twin = backend.twin("max_pool", dy)
     twin.max_pool2d_backward(dy, indices, dx, g.kernel, g.stride, g.padding, g.dilation)
     return dx

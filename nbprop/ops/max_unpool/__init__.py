@@ -40,10 +40,10 @@ def max_unpool2d_forward(x, indices, kernel_size, stride=None, padding=0, output
     ------
     Seed 000, section 3.2 (a heading: the formula is ours). Zeiler and Fergus 2014, section 2.1.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     g = shapes.unpool2d(x.shape, kernel_size, stride, padding, output_size)
     indices = checked_positions(indices, g)
-    y = layout.empty(g.x_shape, x.dtype)
+    y = layout.empty(g.x_shape, x.dtype, x)
     backend.twin("max_unpool", x).max_unpool2d_forward(layout.channels_last(x), indices, y)
     return y
 
@@ -76,14 +76,14 @@ def max_unpool2d_backward(dy, indices, kernel_size, stride=None, padding=0):
     ------
     Seed 000, section 3.2 (a heading: the gradient is ours).
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     shape = np.shape(indices)
     if len(shape) != 4 or shape[:2] != dy.shape[:2]:
         raise ValueError(f"indices has shape {shape}; expected (N, C, OH, OW) with the N and C of dy, which "
                          f"has shape {dy.shape}")
     g = shapes.unpool2d(shape, kernel_size, stride, padding, dy.shape)
     indices = checked_positions(indices, g)
-    dx, owners = layout.empty(g.y_shape, dy.dtype), layout.empty(g.x_shape, np.int32)
+    dx, owners = layout.empty(g.y_shape, dy.dtype, dy), layout.empty(g.x_shape, np.int32, dy)
     twin = backend.twin("max_unpool", dy)
     twin.max_unpool2d_backward(layout.channels_last(dy), indices, owners, dx)
     return dx

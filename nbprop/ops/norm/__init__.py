@@ -55,7 +55,7 @@ def norm_forward(x, weight=None, bias=None, groups=None, over_batch=False, eps=1
     Seed 000, section 3.5 (a heading: the derivation, in reference.py, is ours). Ioffe and Szegedy 2015,
     algorithm 1; Ulyanov et al. 2016, equation 3; Wu and He 2018, equation 7.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     fixed = mean is not None or variance is not None
     B, G = shapes.norm2d(x.shape, groups, over_batch or fixed, fixed)
     weight, bias = _column("weight", weight, x, 1), _column("bias", bias, x, 0)
@@ -105,8 +105,8 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
     ------
     Seed 000, section 3.5 (a heading: the derivation, in reference.py, is ours).
     """
-    shapes.check_array("x", x, 4)
-    shapes.check_array("dy", dy, 4)
+    x = shapes.check_array("x", x, 4)
+    dy = shapes.check_array("dy", dy, 4)
     shapes.check_shape("dy", dy, x.shape)
     shapes.check_same_dtype(dy=dy, x=x)
     weight = _column("weight", weight, x, 1)
@@ -121,7 +121,7 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
     work = twin.workspace(x.shape, B, x.dtype)
     rstd, pull = _divisors(variance, eps, divisor)
     sums = np.empty((2, B, C))
-    dx, dw, db = layout.empty_like(x), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    dx, dw, db = layout.empty_like(x), layout.empty((C,), x.dtype, x), layout.empty((C,), x.dtype, x)
     twin.norm_backward_sums(dy, x, mean, sums, work)
     twin.norm_backward_weight(sums, rstd, dw, db)
     twin.norm_backward_input(dy, x, weight, mean, rstd, pull, sums, bool(fixed), dx, work)
@@ -131,8 +131,8 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
 def _column(name, values, x, default):
     """Return weight or bias as the twins read it."""
     if values is None:
-        return np.full(x.shape[1], default, x.dtype)
-    shapes.check_array(name, values, 1)
+        return layout.full((x.shape[1],), default, x.dtype, x)
+    values = shapes.check_array(name, values, 1)
     shapes.check_shape(name, values, (x.shape[1],))
     shapes.check_same_dtype(**{"x": x, name: values})
     return layout.contiguous(values)

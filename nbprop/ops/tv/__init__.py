@@ -99,7 +99,7 @@ def check_options(eps, reduction):
 def check_arguments(x, eps, reduction):
     """Return x in the memory order that kernels read."""
     check_options(eps, reduction)
-    check_array("x", x, 4)
+    x = check_array("x", x, 4)
     if 0 in x.shape[1:]:
         raise ValueError(f"x has shape {tuple(x.shape)}; expected at least one channel, row and column")
     return layout.channels_last(x)
@@ -108,7 +108,7 @@ def check_arguments(x, eps, reduction):
 def buffers(x):
     """Allocate dx, the partial sums (N, bands), and three rows of scratch memory per task."""
     N, C, H, W = x.shape
-    work = layout.empty((jit.threads(), (3 * W + 1) * C), x.dtype)
+    work = layout.empty((jit.threads(), (3 * W + 1) * C), x.dtype, x)
     return layout.empty_like(x), np.empty((N, -(-H // _ROWS))), work
 
 

@@ -40,10 +40,10 @@ def upsample_forward(x, size=None, scale_factor=None, mode="nearest", align_corn
     ------
     Seed 000, section 4 ("resizing"; the derivation is ours); torch.nn.Upsample.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     y_shape, *axes = geometry(x.shape, x.dtype, size, scale_factor, mode, align_corners)
     x = layout.channels_last(x)
-    y = layout.empty(y_shape, x.dtype)
+    y = layout.empty(y_shape, x.dtype, x)
     backend.twin("upsample", x).upsample_forward(x, y, *axes, workspace(x.shape, y_shape, x.dtype))
     return y
 
@@ -73,11 +73,11 @@ def upsample_backward(dy, x_shape, size=None, scale_factor=None, mode="nearest",
     ------
     Seed 000, section 4 ("resizing"; the derivation is ours); torch.nn.Upsample.
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     y_shape, *axes = geometry(tuple(x_shape), dy.dtype, size, scale_factor, mode, align_corners)
     shapes.check_shape("dy", dy, y_shape)
     dy = layout.channels_last(dy)
-    dx = layout.empty(tuple(x_shape), dy.dtype)
+    dx = layout.empty(tuple(x_shape), dy.dtype, dy)
     backend.twin("upsample", dy).upsample_backward(dy, dx, *axes, workspace(dx.shape, y_shape, dy.dtype))
     return dx
 
