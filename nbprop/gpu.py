@@ -29,15 +29,22 @@ try:
     from numba.cuda.cudadrv.driver import driver
     from numba.cuda.np.numpy_support import from_dtype
     from numba.cuda.types import Array as _ArrayType
+    from numba.cuda.types import int32, int64
 except Exception as e:  # NumPy 2.5 dropped names that numba-cuda uses: whatever breaks, say which versions met
     raise ImportError(f"numba-cuda {importlib.metadata.version('numba_cuda')} does not import beside NumPy "
                       f"{np.__version__} ({e}); install an older NumPy, or a newer numba-cuda") from e
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+if not SIMULATED:
+    from numba.cuda.extending import intrinsic  # noqa: F401  (for twins that emit instructions of their own)
+ALIGNED = None if SIMULATED else 16  # bytes that shared memory starts at a multiple of, where it is read in fours
 
 __all__ = [
+    "ALIGNED",
+    "SIMULATED",
     "THREADS",
     "Array",
+    "Scratch",
     "add",
     "as_array",
     "blocks",
@@ -45,6 +52,8 @@ __all__ = [
     "device",
     "empty",
     "from_dtype",
+    "int32",
+    "int64",
     "kernel",
     "larger",
     "reduction",
@@ -220,6 +229,19 @@ def empty(shape, dtype):
     dtype = np.dtype(dtype)
     owner, address = memory.allocate(max(math.prod(shape) * dtype.itemsize, 1))
     return Array(_phantom(tuple(shape), dtype.str, address, None), owner)
+
+
+class Scratch:
+    """Memory that a twin's passes share, allocated when one of them first asks for it."""
+
+    def __init__(self, dtype):
+        self.dtype, self.memory = np.dtype(dtype), None
+
+    def room(self, size):
+        """Return `size` elements or more, flat; what they hold is anyone's."""
+        if self.memory is None or self.memory.size < size:
+            self.memory = empty((size,), self.dtype)
+        return self.memory
 
 
 def as_array(x):

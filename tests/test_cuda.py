@@ -58,7 +58,8 @@ def test_equals_the_cpu(label, case, dtype, gpu, monkeypatch):
     cuda = importlib.import_module(f"nbprop.ops.{case.op}.cuda")
     oracle = importlib.import_module(f"nbprop.ops.{case.op}.{'cpu' if case.big else 'reference'}")
     for name, value in (case.constants if SIMULATED else {}).items():
-        monkeypatch.setattr(cuda, name, value)
+        shared, _, name = name.rpartition(".")
+        monkeypatch.setattr(importlib.import_module(f"nbprop.ops.{shared}") if shared else cuda, name, value)
     there = [gpu.to_device(v) if isinstance(v, np.ndarray) else v for v in arguments_of(case, dtype, cuda)]
     arguments = arguments_of(case, dtype, oracle)
     if case.is_public:
@@ -82,7 +83,7 @@ def compare(got, wanted, bound):
         return
     assert got.dtype == wanted.dtype
     if got.ndim == 4:
-        assert layout.nhwc(got).strides == layout.nhwc(wanted).strides or got.size == 0
+        assert layout.nhwc(got).flags.c_contiguous == layout.nhwc(wanted).flags.c_contiguous
     if np.issubdtype(wanted.dtype, np.floating):
         assert_close(got, wanted, bound)
     else:

@@ -63,7 +63,8 @@ def _case(op, name, arguments, named, is_public, big=False, constants=None, dtyp
     """Describe a case.
 
     big        too large for the simulator: compiled, and run on a GPU against the cpu twin
-    constants  module-level names of the op's cuda.py to set in the simulator, such as {"_TILE": 4}
+    constants  module-level names of the op's cuda.py to set in the simulator, such as {"_TILE": 4}, or of
+               a module that ops share: {"cuda_tile.TILES": ...}
     tolerance  relative l2 distance that is allowed, by dtype name; else 1e-5 for float32 and 1e-12 for float64
     spills     True where a kernel may spill registers
     """
