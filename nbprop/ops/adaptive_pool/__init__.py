@@ -71,7 +71,7 @@ def adaptive_avg_pool2d_backward(dy, x_shape):
     ------
     Seed 001, "Pooling", with its multiplication by m corrected to a division.
     """
-    _check_gradient(dy, x_shape)
+    dy = _checked_gradient(dy, x_shape)
     dy, dx = layout.channels_last(dy), layout.empty(x_shape, dy.dtype, dy)
     backend.twin("adaptive_pool", dy).adaptive_avg_pool2d_backward(dy, dx)
     return dx
@@ -127,20 +127,25 @@ def adaptive_max_pool2d_backward(dy, indices, x_shape):
     Raises
     ------
     ValueError
-        If shapes do not fit together, or an index is not a position of its window.
+        If shapes do not fit together, or an index is not a position of its window (on the GPU the gradient of such
+        a one is left out).
 
     Source
     ------
     Seed 001, "Pooling": the error is assigned to the winning unit.
     """
-    _check_gradient(dy, x_shape)
+    dy = _checked_gradient(dy, x_shape)
+    if layout.on_gpu(indices):
+        indices = layout.gpu().as_array(indices)
+    shapes.check_same_place(dy=dy, indices=indices)
     if getattr(indices, "dtype", None) not in (np.int64, np.int32):
         came = getattr(indices, "dtype", type(indices).__name__)
         raise ValueError(f"indices are {came}; expected the int64 array of adaptive_max_pool2d_forward")
     shapes.check_shape("indices", indices, dy.shape)
     indices = layout.channels_last(indices)
     H, W = x_shape[2:]
-    if not all_in_their_windows(layout.nhwc(indices), H, W):
+    # On the GPU the host would wait for the answer.
+    if not layout.on_gpu(indices) and not all_in_their_windows(layout.nhwc(indices), H, W):
         raise ValueError(f"indices hold one that is not a position h * {W} + w of its own window; expected "
                          "those that adaptive_max_pool2d_forward returned for the same sizes")
     dy, dx = layout.channels_last(dy), layout.empty(x_shape, dy.dtype, dy)
@@ -149,9 +154,10 @@ def adaptive_max_pool2d_backward(dy, indices, x_shape):
     return dx
 
 
-def _check_gradient(dy, x_shape):
+def _checked_gradient(dy, x_shape):
     dy = shapes.check_array("dy", dy, 4)
     if len(x_shape) != 4 or tuple(x_shape[:2]) != dy.shape[:2]:
         raise ValueError(f"x_shape is {tuple(x_shape)}; expected (N, C, H, W) with the N and C of dy, which "
                          f"has shape {dy.shape}")
     shapes.adaptive_pool2d(x_shape, dy.shape[2:])
+    return dy
