@@ -15,6 +15,7 @@ from nbprop.ops.cuda_columns import add_parts, part, plan
 from nbprop.ops.cuda_pixels import lanes, power_of_two, vectors
 
 _WARP = 32
+_RESIDENT = 1024  # threads that a multiprocessor holds at least: 64 registers each
 _BLOCK = 64  # rows that are summed up in the dtype of x
 
 
@@ -59,7 +60,7 @@ def _forward(V, threads, dtype):
     number, (get, put) = gpu.from_dtype(dtype), vectors(V)
     total_of = gpu.reduction(gpu.add, threads, np.float64)
 
-    @gpu.kernel(launch_bounds=threads)
+    @gpu.kernel(launch_bounds=(threads, _RESIDENT // threads))
     def forward(x, weight, bias, eps, mean, rstd, y):
         value, w, b = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, number)
         T, F, r = x.dtype.type, np.int64(weight.size), np.int64(cuda.blockIdx.x)
@@ -99,7 +100,7 @@ def _input(V, threads, dtype):
     number, (get, put) = gpu.from_dtype(dtype), vectors(V)
     total_of = gpu.reduction(gpu.add, threads, np.float64)
 
-    @gpu.kernel(launch_bounds=threads)
+    @gpu.kernel(launch_bounds=(threads, _RESIDENT // threads))
     def backward_input(dy, x, weight, mean, rstd, dx):
         value, w, d = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, number)
         T, F, r = x.dtype.type, np.int64(weight.size), np.int64(cuda.blockIdx.x)
