@@ -12,7 +12,7 @@ from nbprop import gpu, jit
 from nbprop.gpu import cuda
 from nbprop.ops.cuda_quads import put_quad, quad
 
-__all__ = ["grid", "lanes", "place", "power_of_two", "split", "vectors"]
+__all__ = ["grid", "lanes", "pixel", "place", "power_of_two", "split", "vectors"]
 
 
 def lanes(C, *arrays):
@@ -48,6 +48,16 @@ def place(columns):
     wide = np.int64(cuda.blockDim.x)
     band, strip = split(cuda.blockIdx.x, (columns + wide - 1) // wide)
     return band * cuda.blockDim.y + cuda.threadIdx.y, strip * wide + cuda.threadIdx.x
+
+
+@gpu.device
+def pixel(shape, V):
+    """Return n, h, w, c of this thread, and whether there is such a pixel."""
+    N, C, H, W = shape
+    row, column = place(W * C // V)
+    n, h = split(row, H)
+    w, c = split(column * V, C)
+    return n, h, w, c, n < N and w < W
 
 
 @functools.cache

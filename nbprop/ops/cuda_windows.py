@@ -17,7 +17,7 @@ import numpy as np
 
 from nbprop import gpu, jit
 from nbprop.gpu import cuda
-from nbprop.ops.cuda_pixels import grid, lanes, place, split, vectors
+from nbprop.ops.cuda_pixels import grid, lanes, pixel, vectors
 from nbprop.ops.flat import flat
 from nbprop.ops.window import inside
 
@@ -107,16 +107,6 @@ def _bounds(dtype):
     return _THREADS, 3 if dtype == np.float32 else 2
 
 
-@gpu.device
-def _pixel(shape, V):
-    """Return n, h, w, c of this thread, and whether there is such a pixel."""
-    N, C, H, W = shape
-    row, column = place(W * C // V)
-    n, h = split(row, H)
-    w, c = split(column * V, C)
-    return n, h, w, c, n < N and w < W
-
-
 @functools.cache
 def _maxima(windows, V, dtype):
     number, (get, put), window = gpu.from_dtype(dtype), vectors(V), windows.window
@@ -124,7 +114,7 @@ def _maxima(windows, V, dtype):
     @gpu.kernel(launch_bounds=_bounds(dtype))
     def maxima(y, shape, x, indices, axes):
         value, best, winner = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, np.int32)
-        n, oh, ow, c, there = _pixel(shape, V)
+        n, oh, ow, c, there = pixel(shape, V)
         if there:
             H, W, C = axes[0][0], axes[1][0], shape[1]
             h, h_stop, down = window(oh, axes[0])
@@ -156,7 +146,7 @@ def _from_winners(windows, V, dtype):
     @gpu.kernel(launch_bounds=_bounds(dtype))
     def from_winners(dx, shape, dy, indices, axes):
         d, total, winner = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, np.int32)
-        n, h, w, c, there = _pixel(shape, V)
+        n, h, w, c, there = pixel(shape, V)
         if there:
             OH, OW, C = axes[0][1], axes[1][1], shape[1]
             top, bottom = holding(h, axes[0])
@@ -184,7 +174,7 @@ def _sums(windows, V, dtype, per_position):
     @gpu.kernel(launch_bounds=_bounds(dtype))
     def sums(y, shape, x, axes, divisor):
         value, total = cuda.local.array(V, number), cuda.local.array(V, number)
-        n, oh, ow, c, there = _pixel(shape, V)
+        n, oh, ow, c, there = pixel(shape, V)
         if there:
             T, H, W, C = x.dtype.type, axes[0][0], axes[1][0], shape[1]
             top, bottom, _ = window(oh, axes[0])
@@ -214,7 +204,7 @@ def _from_windows(windows, V, dtype, per_position):
     @gpu.kernel(launch_bounds=_bounds(dtype))
     def from_windows(dx, shape, dy, axes, divisor):
         d, total = cuda.local.array(V, number), cuda.local.array(V, number)
-        n, h, w, c, there = _pixel(shape, V)
+        n, h, w, c, there = pixel(shape, V)
         if there:
             T, OH, OW, C = dx.dtype.type, axes[0][1], axes[1][1], shape[1]
             top, bottom = holding(h, axes[0])
