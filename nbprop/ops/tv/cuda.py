@@ -7,6 +7,7 @@ tree per block of threads, and of another per image.
 
 import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _ROWS = 8  # that a thread walks down
 
 def workspace(shape, dtype):
     N, C, H, W = shape
-    return gpu.empty((N, -(-H // _ROWS) * -(-W * C // gpu.THREADS)), np.float64)
+    return SimpleNamespace(parts=gpu.empty((N, -(-H // _ROWS) * -(-W * C // gpu.THREADS)), np.float64))
 
 
 def total_variation(x, anisotropic, eps, scale, dx, sums, work):
@@ -30,8 +31,8 @@ def total_variation(x, anisotropic, eps, scale, dx, sums, work):
     sizes = tuple(map(np.int32, (H, W * C, C, -(-H // _ROWS), -(-W * C // gpu.THREADS))))
     real = x.dtype.type
     walk = _walk(bool(anisotropic), gpu.THREADS)
-    walk[work.size, gpu.THREADS](flat(x), flat(dx), work, sizes, real(eps) * real(eps), real(scale))
-    _add(gpu.THREADS)[N, gpu.THREADS](work, sums)
+    walk[work.parts.size, gpu.THREADS](flat(x), flat(dx), work.parts, sizes, real(eps) * real(eps), real(scale))
+    _add(gpu.THREADS)[N, gpu.THREADS](work.parts, sums)
 
 
 @jit.scalar
