@@ -6,7 +6,7 @@ Importing compiles nothing and loads no CUDA package.
 """
 
 from nbprop import data, models, nn, optim, schedule
-from nbprop.backend import using
+from nbprop.backend import to_device, to_host, using
 from nbprop.gradcheck import adjoint_check, gradcheck
 from nbprop.gradient_norms import gradient_norms
 from nbprop.nn.activation import activation
@@ -38,5 +38,7 @@ __all__ = [
     "save",
     "schedule",
     "summary",
+    "to_device",
+    "to_host",
     "using",
 ]

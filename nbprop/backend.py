@@ -9,7 +9,9 @@ import contextvars
 import functools
 import importlib
 
-__all__ = ["twin", "using"]
+from nbprop import layout
+
+__all__ = ["to_device", "to_host", "twin", "using"]
 
 _forced = contextvars.ContextVar("nbprop_backend", default=None)
 
@@ -35,6 +37,24 @@ def using(name):
 def twin(op, x):
     """Return the module of op `op` (a folder of nbprop.ops) that computes on arrays like `x`."""
     return _module(op, _forced.get() or ("cuda" if hasattr(x, "__cuda_array_interface__") else "cpu"))
+
+
+def to_device(x):
+    """Copy a NumPy array to the GPU, with its shape and memory order; every op then computes there.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        Saying what is missing: numba-cuda, a driver, a toolkit, a GPU that is new enough.
+    MemoryError
+        If the GPU has no room; what is there stays usable.
+    """
+    return layout.gpu().to_device(x)
+
+
+def to_host(x):
+    """Copy an array on the GPU, ours or another library's, to a NumPy array."""
+    return layout.gpu().to_host(x)
 
 
 @functools.cache

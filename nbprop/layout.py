@@ -4,26 +4,34 @@ Every public array has the shape of ``torch.nn``. Its strides say channels-last,
 sees, ``nhwc(x)``, is C-contiguous and one vector register holds neighbouring channels of one pixel.
 """
 
+import contextlib
+import contextvars
+import importlib
 import math
 
 import numpy as np
 
 __all__ = [
+    "beside",
     "channels_last",
     "contiguous",
     "empty",
     "empty_like",
     "empty_weights",
     "from_khwio",
+    "full",
+    "gpu",
     "khwio",
     "khwio_last",
     "nchw",
     "nhwc",
+    "on_gpu",
     "zeros",
 ]
 
 
 _LINE = 64  # bytes of a cache line
+_neighbour = contextvars.ContextVar("nbprop_neighbour", default=None)
 
 
 def nhwc(x):
@@ -72,37 +80,65 @@ def khwio_last(w):
     return from_khwio(contiguous(khwio(w)))
 
 
-def empty(shape, dtype):
-    """Allocate an array of `shape`, channels-last if it has four axes, from the start of a cache line on.
+@contextlib.contextmanager
+def beside(x):
+    """Inside, arrays are allocated where `x` is, unless their call says beside what."""
+    token = _neighbour.set(x)
+    try:
+        yield
+    finally:
+        _neighbour.reset(token)
 
-    NumPy starts large arrays 16 bytes into a line: every vector register would then be read from two lines.
+
+def on_gpu(x):
+    """Say whether `x` is an array in GPU memory."""
+    return not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__")
+
+
+def gpu():
+    """Import and return the module that deals with CUDA; it says what is missing."""
+    return importlib.import_module("nbprop.gpu")
+
+
+def empty(shape, dtype, like=None):
+    """Allocate an array of `shape`, channels-last if it has four axes, where the array `like` is.
+
+    On the host it starts on a cache line: NumPy starts large arrays 16 bytes into one, and every vector register
+    would be read from two lines.
     """
     if len(shape) == 4:
         n, c, h, w = shape
-        return nchw(_aligned((n, h, w, c), np.dtype(dtype)))
-    return _aligned(shape, np.dtype(dtype))
+        return nchw(_aligned((n, h, w, c), np.dtype(dtype), like))
+    return _aligned(shape, np.dtype(dtype), like)
 
 
-def empty_weights(shape, dtype):
+def empty_weights(shape, dtype, like=None):
     """Allocate weights of `shape` (O, C, KH, KW) with memory KH, KW, C, O."""
     O, C, KH, KW = shape
-    return from_khwio(_aligned((KH, KW, C, O), np.dtype(dtype)))
+    return from_khwio(_aligned((KH, KW, C, O), np.dtype(dtype), like))
 
 
-def zeros(shape, dtype):
+def zeros(shape, dtype, like=None):
     """Allocate like `empty`, and set to zero."""
-    a = empty(shape, dtype)
-    a[...] = 0
+    return full(shape, 0, dtype, like)
+
+
+def full(shape, value, dtype, like=None):
+    """Allocate like `empty`, and set to `value`."""
+    a = empty(shape, dtype, like)
+    a[...] = value
     return a
 
 
 def _copy(a):
-    copied = _aligned(a.shape, a.dtype)
+    copied = _aligned(a.shape, a.dtype, a)
     copied[...] = a
     return copied
 
 
-def _aligned(shape, dtype):
+def _aligned(shape, dtype, like):
+    if on_gpu(_neighbour.get() if like is None else like):
+        return gpu().empty(shape, dtype)
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _LINE, np.uint8)
     start = -memory.ctypes.data % _LINE
@@ -110,5 +146,5 @@ def _aligned(shape, dtype):
 
 
 def empty_like(x):
-    """Allocate an array of `x`'s shape and dtype, channels-last if it has four axes."""
-    return empty(x.shape, x.dtype)
+    """Allocate an array of `x`'s shape and dtype beside it, channels-last if it has four axes."""
+    return empty(x.shape, x.dtype, x)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nbprop.checks import check_array, check_same_dtype, check_same_place, check_shape, sizes
+
 __all__ = [
     "BORDERS",
     "Border2d",
@@ -22,6 +24,7 @@ __all__ = [
     "check_array",
     "check_one_of",
     "check_same_dtype",
+    "check_same_place",
     "check_shape",
     "columns2d",
     "conv2d",
@@ -41,49 +44,6 @@ __all__ = [
     "unpool2d",
     "upsample2d",
 ]
-
-
-def check_array(name, x, ndim=None):
-    """Refuse anything but a float32 or float64 array of the given rank (an int or a tuple of ints)."""
-    if not hasattr(x, "dtype") or not hasattr(x, "strides"):
-        raise ValueError(f"{name} is a {type(x).__name__}; expected a NumPy array of float32 or float64")
-    if x.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{name} has dtype {x.dtype}; expected float32 or float64: convert it with "
-                         f"{name}.astype(np.float32)")
-    ranks = (ndim,) if isinstance(ndim, int) else ndim
-    if ranks is not None and x.ndim not in ranks:
-        layouts = _WEIGHTS if name in ("w", "w_shape") else _LAYOUTS
-        wanted = " or ".join(layouts.get(n, f"{n} axes") for n in ranks)
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {wanted}")
-
-
-_LAYOUTS = {1: "one axis", 2: "(N, features)", 4: "(N, C, H, W)"}
-_WEIGHTS = {2: "(out_features, in_features)", 4: "(O, C / groups, KH, KW)"}
-
-
-def sizes(name, shape, ndim):
-    """Return a shape argument as a tuple of `ndim` ints, or refuse it by name."""
-    try:
-        numbers = tuple(operator.index(n) for n in shape)
-    except TypeError:
-        numbers = ()
-    if len(numbers) != ndim or min(numbers) < 0:
-        raise ValueError(f"{name} is {shape!r}; expected a shape of {ndim} sizes")
-    return numbers
-
-
-def check_shape(name, x, shape):
-    """Refuse an array whose shape is not exactly `shape`."""
-    if tuple(x.shape) != tuple(shape):
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {tuple(shape)}")
-
-
-def check_same_dtype(**arrays):
-    """Refuse arrays of different dtypes; absent ones (None) are passed over."""
-    present = {name: a.dtype for name, a in arrays.items() if a is not None}
-    if len(set(present.values())) > 1:
-        came = ", ".join(f"{name} {dtype}" for name, dtype in present.items())
-        raise ValueError(f"{' and '.join(present)} have different dtypes ({came}); expected one dtype for all")
 
 
 def integer(name, value, least):

@@ -30,3 +30,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.torch)
         if "reference" in name and "gradient" not in name:
             item.add_marker(pytest.mark.narrow)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what the assembler said of the CUDA kernels."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    lines = {value for report in reports for name, value in report.user_properties if name == "ptxas"}
+    for line in sorted(lines):
+        terminalreporter.write_line(line)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import re
@@ -17,7 +18,8 @@ OPS = sorted(p.parent.name for p in PACKAGE.glob("ops/*/__init__.py"))
 
 # Imports go down only, to a lower rank or to the same one. A new part of the package gets its place here.
 RANK = {
-    "version": 0, "jit": 0, "layout": 0, "scratch": 1, "shapes": 0, "scalar_graph": 0, "explain": 0,
+    "version": 0, "jit": 0, "layout": 0, "checks": 0, "shapes": 0, "gpu": 0, "scalar_graph": 0, "explain": 0,
+    "scratch": 1,
     "backend": 1,
     "ops": 2,
     "nn": 3, "optim": 3, "schedule": 3, "gradcheck": 3, "gradient_norms": 3, "data": 3,
@@ -93,11 +95,10 @@ def test_ops_do_not_import_each_other(op):
                 assert module.split(".")[2] in SHARED - DENSE, f"{relative(path)} imports {module}"
 
 
-def test_only_the_cuda_twins_name_a_cuda_package():
-    allowed = re.compile(r"nbprop/(ops/(\w+/)?cuda|jit|backend)\.py")
+def test_only_one_module_names_a_cuda_package():
     cuda = re.compile(r"(numba[._]cuda|cuda|cupy|pynvml)\b")
     for path in SOURCES:
-        if allowed.fullmatch(relative(path)):
+        if relative(path) == "nbprop/gpu.py":
             continue
         named = [m for m in imports(path) if cuda.match(m)]
         for node in ast.walk(tree(path)):
@@ -106,6 +107,13 @@ def test_only_the_cuda_twins_name_a_cuda_package():
             if isinstance(node, ast.Attribute) and ast.unparse(node) == "numba.cuda":
                 named.append("numba.cuda")
         assert not named, f"{relative(path)} names {named}"
+
+
+def test_only_cuda_twins_import_the_module_that_imports_cuda():
+    twins = re.compile(r"nbprop/ops/(\w+/)?cuda(_\w+)?\.py")
+    for path in SOURCES:
+        if "nbprop.gpu" in imports(path):
+            assert twins.fullmatch(relative(path)), f"{relative(path)} imports nbprop.gpu; ask layout.gpu() for it"
 
 
 def test_import_is_light():
@@ -153,7 +161,8 @@ def public(module):
 
 
 def importable():
-    return [name for name in MODULES if not name.endswith(("__main__", ".cuda"))]
+    without = "__main__" if importlib.util.find_spec("numba_cuda") else ("__main__", ".cuda", ".gpu")
+    return [name for name in MODULES if not name.endswith(without)]
 
 
 @pytest.mark.parametrize("name", importable())
@@ -221,7 +230,7 @@ def test_nothing_names_the_machine_it_was_written_on():
     host = re.compile(r"(?<![\w.])/(work|root|home|opt|Users)/|pypi\.(org|python)|files\.pythonhosted|C:\\")
     for path in [*files, *ROOT.glob("*.*")]:
         if path.suffix in (".py", ".md", ".toml", ".json", ".yml", ".cfg", "") and path.is_file():
-            if path == pathlib.Path(__file__):
+            if path == pathlib.Path(__file__) or path.name == ".git":
                 continue
             found = host.search(path.read_text("utf-8"))
             assert not found, f"{path.relative_to(ROOT)} names {found.group()}"

@@ -92,7 +92,7 @@ class Activation(Module):
         return SimpleNamespace(numbers=numbers, y=layout.empty(shape, dtype), dx=layout.empty(shape, dtype))
 
     def forward(self, x):
-        check_array("x", x)
+        x = check_array("x", x)
         x = as_input(x)
         p = self.plan(x)
         backend.twin("activation", x).activation_forward(self.pair, p.numbers, x, p.y)
@@ -144,7 +144,7 @@ class LearnedActivation(Module):
         )  # fmt: skip
 
     def forward(self, x):
-        check_array("x", x)
+        x = check_array("x", x)
         x = as_input(x)
         p = self.plan(x)
         for row, (name, parameter) in zip(p.theta, self.named_parameters()):

@@ -29,7 +29,7 @@ class AdaptiveAvgPool2d(Module):
         return SimpleNamespace(y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype))
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._last = self.plan(x)
         backend.twin("adaptive_pool", x).adaptive_avg_pool2d_forward(x, p.y)
@@ -74,7 +74,7 @@ class AdaptiveMaxPool2d(Module):
         )  # fmt: skip
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._last = self.plan(x)
         backend.twin("adaptive_pool", x).adaptive_max_pool2d_forward(x, p.y, p.winners)

@@ -37,7 +37,7 @@ class Dropout(Module):
         return SimpleNamespace(y=y, flat_y=flat(y), dx=dx, flat_dx=flat(dx))
 
     def forward(self, x):
-        shapes.check_array("x", x)
+        x = shapes.check_array("x", x)
         x = as_input(x)
         if not self.training or self.p == 0:
             self._last = (None, x, None)

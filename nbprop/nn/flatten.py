@@ -42,7 +42,7 @@ class Flatten(Module):
         return SimpleNamespace(copies=True, y=y, maps=y.reshape(shape), dx=dx)
 
     def forward(self, x):
-        shapes.check_array("x", x, (2, 4))
+        x = shapes.check_array("x", x, (2, 4))
         x = as_input(x)
         p = self.plan(x)
         if p.copies:

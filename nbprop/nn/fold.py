@@ -25,7 +25,7 @@ class Unfold(Module):
         return SimpleNamespace(g=g, y=layout.empty(g.columns_shape, dtype), dx=layout.empty(shape, dtype))
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._last = self.plan(x)
         backend.twin("im2col", x).im2col(x, p.y, p.g)
@@ -58,7 +58,7 @@ class Fold(Module):
         return SimpleNamespace(g=g, y=layout.empty(g.x_shape, dtype), dx=layout.empty(shape, dtype))
 
     def forward(self, x):
-        shapes.check_array("x", x, 3)
+        x = shapes.check_array("x", x, 3)
         x = as_input(x)
         p = self._last = self.plan(x)
         backend.twin("im2col", x).col2im(x, p.y, p.g)

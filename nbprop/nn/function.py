@@ -33,7 +33,7 @@ class Function(Module):
         self.function, self.jacobian_product = forward, jacobian_product
 
     def forward(self, x):
-        shapes.check_array("x", x)
+        x = shapes.check_array("x", x)
         x = as_input(x)
         y = _checked("forward(x)", self.function(x), x)
         self._last = (x, y)

@@ -7,7 +7,7 @@ __all__ = ["as_gradient"]
 
 def as_gradient(dy, y):
     """Return `dy` in the memory order that kernels read, or refuse it if its shape or dtype is not y's."""
-    shapes.check_array("dy", dy)
+    dy = shapes.check_array("dy", dy)
     shapes.check_shape("dy", dy, y.shape)
     shapes.check_same_dtype(dy=dy, y=y)
     return layout.channels_last(dy)

@@ -70,7 +70,7 @@ class Graph(Module):
         return SimpleNamespace(sums={})
 
     def forward(self, x):
-        shapes.check_array("x", x)
+        x = shapes.check_array("x", x)
         x = as_input(x)
         self._last = self.plan(x)
         values = {"input": x}

@@ -52,11 +52,11 @@ class LayerNorm(Module):
         if self.weight is not None and dtype != self.weight.dtype:
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
         y, dx = layout.empty(shape, dtype), layout.empty(shape, dtype)
-        mean, rstd = np.empty((2, rows))
+        mean, rstd = layout.empty((2, rows), np.float64)
         return SimpleNamespace(
             rows=rows, features=features, y=y, y_rows=self._rows(y), dx=dx, dx_rows=self._rows(dx), mean=mean,
-            rstd=rstd, ones=np.ones(features, dtype), zeros=np.zeros(features, dtype),
-            unused=np.empty(features, dtype), work={},
+            rstd=rstd, ones=layout.full((features,), 1, dtype), zeros=layout.zeros((features,), dtype),
+            unused=layout.empty((features,), dtype), work={},
         )  # fmt: skip
 
     def _rows(self, a):
@@ -65,12 +65,12 @@ class LayerNorm(Module):
 
     def _settle(self, rows, a):
         """Copy rows to where `a` lies, if they are not a view of it."""
-        if not np.may_share_memory(rows, a):
+        if not (rows.owner is a.owner if layout.on_gpu(a) else np.may_share_memory(rows, a)):
             a[...] = from_rows(rows, a.shape, len(self.normalized_shape))
         return a
 
     def forward(self, x):
-        shapes.check_array("x", x)
+        x = shapes.check_array("x", x)
         x = as_input(x)
         p = self.plan(x)
         x = self._rows(x)

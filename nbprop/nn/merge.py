@@ -21,14 +21,13 @@ class Merge(Module):
         return np.copy(self.forward(*xs), order="K")
 
     def plan(self, *xs):
-        return super().plan(SimpleNamespace(shape=tuple(x.shape for x in xs), dtype=xs[0].dtype))
+        return super().plan(xs[0], tuple(x.shape for x in xs))
 
     def inputs(self, xs):
         """Check the inputs and bring them to the memory order that kernels read."""
         if len(xs) < 2:
             raise ValueError(f"{type(self).__name__} got {len(xs)} inputs; expected at least 2")
-        for i, x in enumerate(xs):
-            shapes.check_array(f"input {i}", x, (2, 4))
+        xs = [shapes.check_array(f"input {i}", x, (2, 4)) for i, x in enumerate(xs)]
         shapes.check_same_dtype(**{f"input {i}": x for i, x in enumerate(xs)})
         return [as_input(x) for x in xs]
 

@@ -99,12 +99,17 @@ class Module:
         """Overwrite the parameters' gradients; return dx in the layer's own buffer, or None if not asked for."""
         raise NotImplementedError(f"{type(self).__name__} does not define backward(dy)")
 
-    def plan(self, x):
-        """Return what `allocate` made for arrays like `x`, calling it at the first of that shape and dtype."""
-        key = (x.shape, x.dtype)
+    def plan(self, x, shape=None):
+        """Return what `allocate` made for arrays like `x`, calling it at the first of that shape, dtype and place.
+
+        Layers with several inputs give the first, and the shapes of all.
+        """
+        shape = x.shape if shape is None else shape
+        key = (shape, x.dtype, type(x))
         plans = self.__dict__.setdefault("_plans", {})
         if key not in plans:
-            made = self.allocate(x.shape, x.dtype)
+            with layout.beside(x):
+                made = self.allocate(shape, x.dtype)
             if len(plans) == _PLANS:
                 del plans[next(iter(plans))]
             plans[key] = made
@@ -189,5 +194,5 @@ class Module:
 
 def as_input(x):
     """Return `x` in the memory order that kernels read: itself, or one copy at the model's door."""
-    shapes.check_array("x", x)
+    x = shapes.check_array("x", x)
     return layout.channels_last(x)

@@ -7,7 +7,7 @@ import numpy as np
 from nbprop import backend, layout, shapes
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter, as_input
-from nbprop.ops.norm.deviation import DIVISORS, fill_divisors
+from nbprop.ops.norm.deviation import DIVISORS
 
 __all__ = ["MVN", "BatchNorm2d", "GroupNorm", "InstanceNorm2d"]
 
@@ -44,7 +44,8 @@ class _Norm(Module):
         y, dx = layout.empty(shape, dtype), layout.empty(shape, dtype)
         return SimpleNamespace(
             y=y, y4=_image(y), dx=dx, dx4=_image(dx), statistics={},
-            ones=np.ones(C, dtype), zeros=np.zeros(C, dtype), unused=(np.empty(C, dtype), np.empty(C, dtype)),
+            ones=layout.full((C,), 1, dtype), zeros=layout.zeros((C,), dtype),
+            unused=(layout.empty((C,), dtype), layout.empty((C,), dtype)),
         )  # fmt: skip
 
     def _check(self, C, shape, dtype):
@@ -54,7 +55,7 @@ class _Norm(Module):
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
 
     def forward(self, x):
-        shapes.check_array("x", x, self.ranks)
+        x = shapes.check_array("x", x, self.ranks)
         x = as_input(x)
         p = self.plan(x)
         x = _image(x)
@@ -67,23 +68,13 @@ class _Norm(Module):
         else:
             twin.norm_statistics(x, s.mean, s.variance, s.work)
             if self.training and self.running_mean is not None and x.size:
-                self._remember(s, x.size // s.mean.size)
-        fill_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
+                m = x.size // s.mean.size  # values of a group; running variances are the unbiased ones
+                twin.norm_remember(s.mean, s.variance, self._share(), m / (m - 1), self.running_mean, self.running_var)
+        twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
         weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
         twin.norm_forward(x, weight, bias, s.mean, s.rstd, p.y4, s.work)
         self._last = p, s, x, twin, fixed
         return p.y
-
-    def _remember(self, s, m):
-        """Move the running statistics towards those of this batch; the variance is the unbiased one."""
-        share = self._share()
-        pairs = (self.running_mean, s.mean, 1), (self.running_var, s.variance, m / (m - 1))
-        for running, now, factor in pairs:
-            np.mean(now, axis=0, out=s.change)
-            s.change *= factor
-            s.change -= running
-            s.change *= share
-            running += s.change
 
     def _share(self):
         return self.momentum
@@ -110,10 +101,10 @@ def _image(x):
 def _statistics(p, twin, x, B, G):
     """Return a plan's buffers for the statistics of B blocks, allocated at their first use."""
     if (B, twin) not in p.statistics:
-        mean, variance, rstd, pull = np.empty((4, B, G))
+        mean, variance, rstd, pull = layout.empty((4, B, G), np.float64, x)
         p.statistics[B, twin] = SimpleNamespace(
-            mean=mean, variance=variance, rstd=rstd, pull=pull, sums=np.empty((2, B, x.shape[1])),
-            change=np.empty(G), work=twin.workspace(x.shape, B, x.dtype),
+            mean=mean, variance=variance, rstd=rstd, pull=pull, sums=layout.empty((2, B, x.shape[1]), np.float64, x),
+            work=twin.workspace(x.shape, B, x.dtype),
         )  # fmt: skip
     return p.statistics[B, twin]
 

@@ -24,7 +24,7 @@ class _Border(Module):
         return SimpleNamespace(border=border, y=layout.empty(g.y_shape, dtype), dx=layout.empty(shape, dtype))
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._last = self.plan(x)
         backend.twin("border", x).border_forward(x, p.y, *p.border, self.value)

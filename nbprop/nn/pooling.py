@@ -35,7 +35,7 @@ class MaxPool2d(Module):
         if not self.return_indices:
             return super().__call__(x)
         y, indices = self.forward(x)
-        return np.copy(y, order="K"), np.copy(indices, order="K")
+        return y.copy("K"), indices.copy("K")
 
     def allocate(self, shape, dtype):
         g = shapes.max_pool2d(shape, self.kernel_size, self.stride, self.padding, self.dilation,
@@ -49,7 +49,7 @@ class MaxPool2d(Module):
         )
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self.plan(x)
         backend.twin("max_pool", x).max_pool2d_forward(x, p.y, p.winners, *p.window)
@@ -102,7 +102,7 @@ class AvgPool2d(Module):
         )
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self.plan(x)
         backend.twin("avg_pool", x).avg_pool2d_forward(x, p.y, *p.window)

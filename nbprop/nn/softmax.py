@@ -30,7 +30,7 @@ class Softmax(Module):
         return SimpleNamespace(axis=axis, y=layout.empty(shape, dtype), dx=layout.empty(shape, dtype))
 
     def forward(self, x):
-        check_array("x", x)
+        x = check_array("x", x)
         x = as_input(x)
         p = self._last = self.plan(x)
         getattr(backend.twin("softmax", x), f"{self.op}_forward")(x, p.y, p.axis)

@@ -79,7 +79,7 @@ class StyleLoss(Loss):
 
     def forward(self, x, target):
         gram.check_input(x)
-        shapes.check_array("target", target, 3)
+        target = shapes.check_array("target", target, 3)
         shapes.check_same_dtype(x=x, target=target)
         N, C, _, _ = x.shape
         if target.shape not in ((N, C, C), (1, C, C)):

@@ -28,7 +28,7 @@ class _Unpool2d(Module):
         g = shapes.unpool2d(x.shape, self.kernel_size, self.stride, self.padding, output_size)
         p = self.plan(x)
         if p.g != g:
-            p.g, p.y, p.owners = g, layout.empty(g.x_shape, x.dtype), None
+            p.g, p.y, p.owners = g, layout.empty(g.x_shape, x.dtype, x), None
         return p
 
 
@@ -52,10 +52,10 @@ class MaxUnpool2d(_Unpool2d):
         super().__init__(kernel_size, stride, padding)
 
     def __call__(self, x, indices, output_size=None):
-        return np.copy(self.forward(x, indices, output_size), order="K")
+        return self.forward(x, indices, output_size).copy("K")
 
     def forward(self, x, indices, output_size=None):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._buffers(x, output_size)
         indices = checked_positions(indices, p.g)
@@ -70,7 +70,7 @@ class MaxUnpool2d(_Unpool2d):
         if not input_gradient:
             return None
         if p.owners is None:
-            p.owners = layout.empty(p.g.x_shape, np.int32)
+            p.owners = layout.empty(p.g.x_shape, np.int32, dy)
         twin.max_unpool2d_backward(dy, indices, p.owners, p.dx)
         return p.dx
 
@@ -98,10 +98,10 @@ class AvgUnpool2d(_Unpool2d):
         self.mode = mode
 
     def __call__(self, x, output_size=None):
-        return np.copy(self.forward(x, output_size), order="K")
+        return self.forward(x, output_size).copy("K")
 
     def forward(self, x, output_size=None):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._buffers(x, output_size)
         twin = backend.twin("avg_unpool", x)

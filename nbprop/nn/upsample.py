@@ -33,11 +33,12 @@ class Upsample(Module):
     def allocate(self, shape, dtype):
         y_shape, *axes = upsample.geometry(shape, dtype, self.size, self.scale_factor, self.mode,
                                            self.align_corners)
-        return SimpleNamespace(axes=axes, y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype),
+        y = layout.empty(y_shape, dtype)
+        return SimpleNamespace(axes=upsample.beside(y, *axes), y=y, dx=layout.empty(shape, dtype),
                                work=upsample.workspace(shape, y_shape, dtype))
 
     def forward(self, x):
-        shapes.check_array("x", x, 4)
+        x = shapes.check_array("x", x, 4)
         x = as_input(x)
         p = self._last = self.plan(x)
         backend.twin("upsample", x).upsample_forward(x, p.y, *p.axes, p.work)

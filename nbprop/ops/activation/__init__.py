@@ -73,7 +73,7 @@ def activation_forward(pair, x, *parameters):
     ------
     Seed 000, equation 1.
     """
-    check_array("x", x)
+    x = check_array("x", x)
     x = layout.channels_last(x)
     y = layout.empty_like(x)
     backend.twin("activation", x).activation_forward(pair, numbers(pair, parameters, x.dtype), x, y)
@@ -107,8 +107,8 @@ def activation_backward(pair, s, dy, *parameters):
     ------
     Seed 000, equation 2.
     """
-    check_array("s", s)
-    check_array("dy", dy)
+    s = check_array("s", s)
+    dy = check_array("dy", dy)
     check_shape("dy", dy, s.shape)
     check_same_dtype(s=s, dy=dy)
     s, dy = layout.channels_last(s), layout.channels_last(dy)
@@ -222,11 +222,11 @@ def partial_sums(shape, parameters):
 def _checked(pair, theta, **arrays):
     if not pair.parameter_slopes:
         raise ValueError(f"pair is {pair.name}, which has no parameter_slopes; expected one that has")
+    arrays = {name: check_array(name, array, (2, 4)) for name, array in arrays.items()}
     first = next(iter(arrays.values()))
     for name, array in arrays.items():
-        check_array(name, array, (2, 4))
         check_shape(name, array, first.shape)
-    check_array("theta", theta, 2)
+    theta = check_array("theta", theta, 2)
     check_shape("theta", theta, (len(pair.parameters), first.shape[1]))
     check_same_dtype(theta=theta, **arrays)
     return *map(layout.channels_last, arrays.values()), layout.contiguous(theta)

@@ -42,8 +42,8 @@ def adaptive_avg_pool2d_forward(x, output_size):
     Seed 000, section 3.3 (a heading); windows as in torch. Global pooling: Lin, Chen and Yan 2013, section
     3.2.
     """
-    shapes.check_array("x", x, 4)
-    x, y = layout.channels_last(x), layout.empty(shapes.adaptive_pool2d(x.shape, output_size), x.dtype)
+    x = shapes.check_array("x", x, 4)
+    x, y = layout.channels_last(x), layout.empty(shapes.adaptive_pool2d(x.shape, output_size), x.dtype, x)
     backend.twin("adaptive_pool", x).adaptive_avg_pool2d_forward(x, y)
     return y
 
@@ -71,8 +71,8 @@ def adaptive_avg_pool2d_backward(dy, x_shape):
     ------
     Seed 001, "Pooling", with its multiplication by m corrected to a division.
     """
-    _check_gradient(dy, x_shape)
-    dy, dx = layout.channels_last(dy), layout.empty(x_shape, dy.dtype)
+    dy = _checked_gradient(dy, x_shape)
+    dy, dx = layout.channels_last(dy), layout.empty(x_shape, dy.dtype, dy)
     backend.twin("adaptive_pool", dy).adaptive_avg_pool2d_backward(dy, dx)
     return dx
 
@@ -103,9 +103,9 @@ def adaptive_max_pool2d_forward(x, output_size):
     ------
     Seed 000, section 3.1, equation 7; windows as in torch.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     y_shape = shapes.adaptive_pool2d(x.shape, output_size)
-    x, y, indices = layout.channels_last(x), layout.empty(y_shape, x.dtype), layout.empty(y_shape, np.int32)
+    x, y, indices = layout.channels_last(x), layout.empty(y_shape, x.dtype, x), layout.empty(y_shape, np.int32, x)
     backend.twin("adaptive_pool", x).adaptive_max_pool2d_forward(x, y, indices)
     return y, indices.astype(np.int64)
 
@@ -127,31 +127,37 @@ def adaptive_max_pool2d_backward(dy, indices, x_shape):
     Raises
     ------
     ValueError
-        If shapes do not fit together, or an index is not a position of its window.
+        If shapes do not fit together, or an index is not a position of its window (on the GPU the gradient of such
+        a one is left out).
 
     Source
     ------
     Seed 001, "Pooling": the error is assigned to the winning unit.
     """
-    _check_gradient(dy, x_shape)
+    dy = _checked_gradient(dy, x_shape)
+    if layout.on_gpu(indices):
+        indices = layout.gpu().as_array(indices)
+    shapes.check_same_place(dy=dy, indices=indices)
     if getattr(indices, "dtype", None) not in (np.int64, np.int32):
         came = getattr(indices, "dtype", type(indices).__name__)
         raise ValueError(f"indices are {came}; expected the int64 array of adaptive_max_pool2d_forward")
     shapes.check_shape("indices", indices, dy.shape)
     indices = layout.channels_last(indices)
     H, W = x_shape[2:]
-    if not all_in_their_windows(layout.nhwc(indices), H, W):
+    # On the GPU the host would wait for the answer.
+    if not layout.on_gpu(indices) and not all_in_their_windows(layout.nhwc(indices), H, W):
         raise ValueError(f"indices hold one that is not a position h * {W} + w of its own window; expected "
                          "those that adaptive_max_pool2d_forward returned for the same sizes")
-    dy, dx = layout.channels_last(dy), layout.empty(x_shape, dy.dtype)
+    dy, dx = layout.channels_last(dy), layout.empty(x_shape, dy.dtype, dy)
     twin = backend.twin("adaptive_pool", dy)
     twin.adaptive_max_pool2d_backward(dy, indices.astype(np.int32, copy=False), dx)
     return dx
 
 
-def _check_gradient(dy, x_shape):
-    shapes.check_array("dy", dy, 4)
+def _checked_gradient(dy, x_shape):
+    dy = shapes.check_array("dy", dy, 4)
     if len(x_shape) != 4 or tuple(x_shape[:2]) != dy.shape[:2]:
         raise ValueError(f"x_shape is {tuple(x_shape)}; expected (N, C, H, W) with the N and C of dy, which "
                          f"has shape {dy.shape}")
     shapes.adaptive_pool2d(x_shape, dy.shape[2:])
+    return dy

@@ -27,8 +27,8 @@ def add_forward(a, b):
     ------
     Seed 001, multivariate chain rule: a gradient is the sum over all paths, and a sum passes it on as it is.
     """
-    check_array("a", a)
-    check_array("b", b)
+    a = check_array("a", a)
+    b = check_array("b", b)
     check_shape("b", b, a.shape)
     check_same_dtype(a=a, b=b)
     a, b = layout.channels_last(a), layout.channels_last(b)

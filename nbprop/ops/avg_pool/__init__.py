@@ -39,10 +39,10 @@ def avg_pool2d_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, 
     ------
     Seed 000, section 3.3 (a heading: the formula is ours, with torch's divisor).
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     g, divisor = shapes.avg_pool2d(x.shape, kernel_size, stride, padding, ceil_mode, divisor_override)
     x = layout.channels_last(x)
-    y = layout.empty(g.y_shape, x.dtype)
+    y = layout.empty(g.y_shape, x.dtype, x)
     twin = backend.twin("avg_pool", x)
     twin.avg_pool2d_forward(x, y, g.kernel, g.stride, g.padding, bool(count_include_pad), divisor)
     return y
@@ -75,11 +75,11 @@ def avg_pool2d_backward(dy, x_shape, kernel_size, stride=None, padding=0, ceil_m
     Seed 001, "Pooling": all units of the block get the same value. Erratum: the seed multiplies the error by
     m = N x N; since y is the sum divided by m, so is each partial derivative, and the error is divided.
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     g, divisor = shapes.avg_pool2d(x_shape, kernel_size, stride, padding, ceil_mode, divisor_override)
     shapes.check_shape("dy", dy, g.y_shape)
     dy = layout.channels_last(dy)
-    dx = layout.empty(g.x_shape, dy.dtype)
+    dx = layout.empty(g.x_shape, dy.dtype, dy)
     twin = backend.twin("avg_pool", dy)
     twin.avg_pool2d_backward(dy, dx, g.kernel, g.stride, g.padding, bool(count_include_pad), divisor)
     return dx

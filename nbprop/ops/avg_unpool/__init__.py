@@ -42,10 +42,10 @@ def avg_unpool2d_forward(x, kernel_size, stride=None, padding=0, output_size=Non
     ------
     Seed 000, section 3.4 (a heading: both forms are ours).
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     check_mode(mode)
     g = shapes.unpool2d(x.shape, kernel_size, stride, padding, output_size)
-    y = layout.empty(g.x_shape, x.dtype)
+    y = layout.empty(g.x_shape, x.dtype, x)
     twin = backend.twin("avg_unpool", x)
     twin.avg_unpool2d_forward(layout.channels_last(x), y, g.kernel, g.stride, g.padding, mode == "copy")
     return y
@@ -76,13 +76,13 @@ def avg_unpool2d_backward(dy, x_shape, kernel_size, stride=None, padding=0, mode
     ------
     Seed 000, section 3.4 (a heading: the gradient is ours).
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     check_mode(mode)
     if len(x_shape) != 4 or tuple(x_shape[:2]) != dy.shape[:2]:
         raise ValueError(f"x_shape is {tuple(x_shape)}; expected (N, C, OH, OW) with the N and C of dy, "
                          f"which has shape {dy.shape}")
     g = shapes.unpool2d(x_shape, kernel_size, stride, padding, dy.shape)
-    dx = layout.empty(g.y_shape, dy.dtype)
+    dx = layout.empty(g.y_shape, dy.dtype, dy)
     twin = backend.twin("avg_unpool", dy)
     twin.avg_unpool2d_backward(layout.channels_last(dy), dx, g.kernel, g.stride, g.padding, mode == "copy")
     return dx

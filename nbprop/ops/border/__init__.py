@@ -35,10 +35,10 @@ def border_forward(x, padding, mode="constant", value=0.0):
     Seed 000, sections 4.1 and 4.2, which are headings: the op is a selection matrix (a 1 in
     each row, or none), and its gradient the transposed one. torch.nn.functional.pad.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     g = shapes.border2d(x.shape, padding, mode)
     x = layout.channels_last(x)
-    y = layout.empty(g.y_shape, x.dtype)
+    y = layout.empty(g.y_shape, x.dtype, x)
     backend.twin("border", x).border_forward(x, y, g.padding, shapes.BORDERS.index(mode), float(value))
     return y
 
@@ -71,10 +71,10 @@ def border_backward(dy, x_shape, padding, mode="constant"):
     ------
     Seed 000, sections 4.1 and 4.2 (headings; the derivation is ours, the transpose of a selection).
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     g = shapes.border2d(x_shape, padding, mode)
     shapes.check_shape("dy", dy, g.y_shape)
     dy = layout.channels_last(dy)
-    dx = layout.empty(g.x_shape, dy.dtype)
+    dx = layout.empty(g.x_shape, dy.dtype, dy)
     backend.twin("border", dy).border_backward(dy, dx, g.padding, shapes.BORDERS.index(mode))
     return dx

@@ -4,41 +4,11 @@ Kernels see images as (rows, W C). Forward tasks are rows of y. Backward tasks a
 the rows of dy that show them, in order: no two tasks write to one place.
 """
 
-import functools
-from typing import NamedTuple
-
-import numpy as np
 from numba import prange
 
 from nbprop import jit, layout
-from nbprop.ops.border.source import source
+from nbprop.ops.border.axis import axis
 from nbprop.ops.flat import tasks
-
-
-class Axis(NamedTuple):
-    """One axis of a border.
-
-    `source[o]` is the position of x at y's position o, or -1; positions first .. stop - 1 of y show x from
-    `begin` on, one after another. `shown[starts[i] : starts[i + 1]]` are the positions of y that show x's i.
-    """
-
-    source: np.ndarray
-    first: int
-    stop: int
-    begin: int
-    shown: np.ndarray
-    starts: np.ndarray
-
-
-@functools.lru_cache(maxsize=256)
-def _axis(size, before, after, mode):
-    count = size + before + after
-    sources = np.array([source.py_func(o, size, before, after, mode) for o in range(count)], np.int64)
-    order = np.argsort(sources, kind="stable")
-    constants = int(np.count_nonzero(sources < 0))
-    shown = np.ascontiguousarray(order[constants:], np.int64)
-    starts = np.searchsorted(sources[shown], np.arange(size + 1)).astype(np.int64)
-    return Axis(sources, max(before, 0), min(before + size, count), max(-before, 0), shown, starts)
 
 
 def _pixel_rows(x):
@@ -134,7 +104,7 @@ def _backward_tasks(dy, dx, rows, columns, OH, C, count):
 def border_forward(x, y, padding, mode, value):
     _, C, H, W = x.shape
     left, right, top, bottom = padding
-    axes = _axis(H, top, bottom, mode), _axis(W, left, right, mode)
+    axes = axis(H, top, bottom, mode), axis(W, left, right, mode)
     arguments = _pixel_rows(x), _pixel_rows(y), x.dtype.type(value), *axes, H, C
     count = tasks(y.size)
     if count == 1:
@@ -146,7 +116,7 @@ def border_forward(x, y, padding, mode, value):
 def border_backward(dy, dx, padding, mode):
     _, C, H, W = dx.shape
     left, right, top, bottom = padding
-    axes = _axis(H, top, bottom, mode), _axis(W, left, right, mode)
+    axes = axis(H, top, bottom, mode), axis(W, left, right, mode)
     arguments = _pixel_rows(dy), _pixel_rows(dx), *axes, dy.shape[2], C
     count = tasks(dx.size)
     if count == 1:

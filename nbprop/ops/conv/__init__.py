@@ -1,7 +1,5 @@
 """Two-dimensional convolution (cross-correlation, as in torch.nn) on plain arrays."""
 
-import numpy as np
-
 from nbprop import backend, layout, shapes
 
 __all__ = ["conv2d_backward_input", "conv2d_backward_weight", "conv2d_forward"]
@@ -40,7 +38,7 @@ def conv2d_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     Source: seed 003, section 3 (forward formulas of 3.1 and 3.2.1); seed 001, equation 4.
     """
     x, w, b, g = _checked(x, w, b, stride, padding, dilation, groups)
-    y = layout.empty((g.N, g.O, g.OH, g.OW), x.dtype)
+    y = layout.empty((g.N, g.O, g.OH, g.OW), x.dtype, x)
     twin = backend.twin("conv", x)
     twin.forward(x, w, b, y, g, False, twin.workspace(g, x.dtype))
     return y
@@ -74,13 +72,13 @@ def conv2d_backward_input(dy, w, x_shape, stride=1, padding=0, dilation=1, group
     -----
     Source: seed 003, sections 3.1.3 and 3.2.3 (which it leaves unfinished); seed 001, equations 17 to 21.
     """
-    shapes.check_array("dy", dy, 4)
-    shapes.check_array("w", w, 4)
+    dy = shapes.check_array("dy", dy, 4)
+    w = shapes.check_array("w", w, 4)
     shapes.check_same_dtype(dy=dy, w=w)
     g = shapes.conv2d(shapes.sizes("x_shape", x_shape, 4), w.shape, stride, padding, dilation, groups)
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     dy, w = layout.channels_last(dy), layout.khwio_last(w)
-    dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype)
+    dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype, dy)
     twin = backend.twin("conv", dy)
     twin.backward_input(dy, w, dx, g, twin.workspace(g, dy.dtype))
     return dx
@@ -114,13 +112,13 @@ def conv2d_backward_weight(dy, x, w_shape, stride=1, padding=0, dilation=1, grou
     -----
     Source: seed 003, sections 3.1.1, 3.1.2 and 3.2.1; seed 001, equations 10 to 14.
     """
-    shapes.check_array("dy", dy, 4)
-    shapes.check_array("x", x, 4)
+    dy = shapes.check_array("dy", dy, 4)
+    x = shapes.check_array("x", x, 4)
     shapes.check_same_dtype(dy=dy, x=x)
     g = shapes.conv2d(x.shape, shapes.sizes("w_shape", w_shape, 4), stride, padding, dilation, groups)
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     dy, x = layout.channels_last(dy), layout.channels_last(x)
-    dw, db = layout.empty_weights((g.O, g.C // g.G, g.KH, g.KW), x.dtype), layout.empty((g.O,), x.dtype)
+    dw, db = layout.empty_weights((g.O, g.C // g.G, g.KH, g.KW), x.dtype, x), layout.empty((g.O,), x.dtype, x)
     twin = backend.twin("conv", x)
     twin.backward_weight(dy, x, dw, db, g, twin.workspace(g, x.dtype))
     return dw, db
@@ -128,13 +126,13 @@ def conv2d_backward_weight(dy, x, w_shape, stride=1, padding=0, dilation=1, grou
 
 def _checked(x, w, b, stride, padding, dilation, groups):
     """Check the forward arguments and bring them into the memory order that kernels read."""
-    shapes.check_array("x", x, 4)
-    shapes.check_array("w", w, 4)
+    x = shapes.check_array("x", x, 4)
+    w = shapes.check_array("w", w, 4)
     if b is not None:
-        shapes.check_array("b", b, 1)
+        b = shapes.check_array("b", b, 1)
     shapes.check_same_dtype(x=x, w=w, b=b)
     g = shapes.conv2d(x.shape, w.shape, stride, padding, dilation, groups)
     if b is None:
-        b = np.zeros(g.O, x.dtype)
+        b = layout.zeros((g.O,), x.dtype, x)
     shapes.check_shape("b", b, (g.O,))
     return layout.channels_last(x), layout.khwio_last(w), layout.contiguous(b), g

@@ -37,15 +37,15 @@ def conv2d_flip_forward(x, w, b=None, stride=1, padding=0, dilation=1, groups=1)
     Seed 001, equations 2 and 3. Erratum: equation 3 reads K(-m, -n) with m, n from 0 on,
     outside the kernel; its sums run from -(k - 1) to 0, or after a shift K(k1 - 1 - m, k2 - 1 - n), as here.
     """
-    shapes.check_array("x", x, 4)
-    shapes.check_array("w", w, 4)
-    b = layout.zeros((w.shape[0],), w.dtype) if b is None else b
-    shapes.check_array("b", b, 1)
+    x = shapes.check_array("x", x, 4)
+    w = shapes.check_array("w", w, 4)
+    b = layout.zeros((w.shape[0],), w.dtype, w) if b is None else b
+    b = shapes.check_array("b", b, 1)
     shapes.check_same_dtype(x=x, w=w, b=b)
     g = shapes.conv2d(x.shape, w.shape, stride, padding, dilation, groups)
     shapes.check_shape("b", b, (g.O,))
     x, w, b = layout.channels_last(x), layout.khwio_last(w), layout.contiguous(b)
-    y = layout.empty((g.N, g.O, g.OH, g.OW), x.dtype)
+    y = layout.empty((g.N, g.O, g.OH, g.OW), x.dtype, x)
     twin = backend.twin("conv_flip", x)
     twin.forward(x, w, b, y, g, twin.workspace(g, x.dtype))
     return y
@@ -75,13 +75,13 @@ def conv2d_flip_backward_input(dy, w, x_shape, stride=1, padding=0, dilation=1, 
     ------
     Seed 001, equations 2, 3 and 17 to 21.
     """
-    shapes.check_array("dy", dy, 4)
-    shapes.check_array("w", w, 4)
+    dy = shapes.check_array("dy", dy, 4)
+    w = shapes.check_array("w", w, 4)
     shapes.check_same_dtype(dy=dy, w=w)
     g = shapes.conv2d(x_shape, w.shape, stride, padding, dilation, groups)
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     dy, w = layout.channels_last(dy), layout.khwio_last(w)
-    dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype)
+    dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype, dy)
     twin = backend.twin("conv_flip", dy)
     twin.backward_input(dy, w, dx, g, twin.workspace(g, dy.dtype))
     return dx
@@ -112,13 +112,13 @@ def conv2d_flip_backward_weight(dy, x, w_shape, stride=1, padding=0, dilation=1,
     ------
     Seed 001, equations 2, 3 and 10 to 14: the rotation there is this one.
     """
-    shapes.check_array("dy", dy, 4)
-    shapes.check_array("x", x, 4)
+    dy = shapes.check_array("dy", dy, 4)
+    x = shapes.check_array("x", x, 4)
     shapes.check_same_dtype(dy=dy, x=x)
     g = shapes.conv2d(x.shape, w_shape, stride, padding, dilation, groups)
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     dy, x = layout.channels_last(dy), layout.channels_last(x)
-    dw, db = layout.empty_weights((g.O, g.C // g.G, g.KH, g.KW), x.dtype), layout.empty((g.O,), x.dtype)
+    dw, db = layout.empty_weights((g.O, g.C // g.G, g.KH, g.KW), x.dtype, x), layout.empty((g.O,), x.dtype, x)
     twin = backend.twin("conv_flip", x)
     twin.backward_weight(dy, x, dw, db, g, twin.workspace(g, x.dtype))
     return dw, db

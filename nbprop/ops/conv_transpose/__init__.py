@@ -1,7 +1,5 @@
 """Two-dimensional transposed convolution ("deconvolution") on plain arrays."""
 
-import numpy as np
-
 from nbprop import backend, layout, shapes
 
 __all__ = ["conv_transpose2d_backward_input", "conv_transpose2d_backward_weight", "conv_transpose2d_forward"]
@@ -40,15 +38,15 @@ def conv_transpose2d_forward(x, w, b=None, stride=1, padding=0, output_padding=0
 
     Source: seed 000, section 3.7 (a heading only: the derivation is ours); seed 003, section 3.2.3.
     """
-    shapes.check_array("x", x, 4)
-    shapes.check_array("w", w, 4)
+    x = shapes.check_array("x", x, 4)
+    w = shapes.check_array("w", w, 4)
     if b is not None:
-        shapes.check_array("b", b, 1)
+        b = shapes.check_array("b", b, 1)
     shapes.check_same_dtype(x=x, w=w, b=b)
     g = shapes.conv_transpose2d(x.shape, w.shape, stride, padding, output_padding, dilation, groups)
-    b = np.zeros(g.C, x.dtype) if b is None else layout.contiguous(b)
+    b = layout.zeros((g.C,), x.dtype, x) if b is None else layout.contiguous(b)
     shapes.check_shape("b", b, (g.C,))
-    y = layout.empty((g.N, g.C, g.H, g.W), x.dtype)
+    y = layout.empty((g.N, g.C, g.H, g.W), x.dtype, x)
     twin = backend.twin("conv_transpose", x)
     twin.forward(layout.channels_last(x), layout.khwio_last(w), b, y, g, False, twin.workspace(g, x.dtype))
     return y
@@ -82,7 +80,7 @@ def conv_transpose2d_backward_input(dy, w, x_shape, stride=1, padding=0, output_
     Source: seed 000, section 3.7 (a heading only: the derivation is ours).
     """
     dy, w, g = _checked_gradient(dy, w.shape, "w", w, x_shape, stride, padding, output_padding, dilation, groups)
-    dx = layout.empty(x_shape, dy.dtype)
+    dx = layout.empty(x_shape, dy.dtype, dy)
     twin = backend.twin("conv_transpose", dy)
     twin.backward_input(dy, layout.khwio_last(w), dx, g, twin.workspace(g, dy.dtype))
     return dx
@@ -118,7 +116,7 @@ def conv_transpose2d_backward_weight(dy, x, w_shape, stride=1, padding=0, output
     """
     dy, x, g = _checked_gradient(dy, w_shape, "x", x, x.shape, stride, padding, output_padding, dilation, groups)
     x = layout.channels_last(x)
-    dw, db = layout.empty_weights(w_shape, x.dtype), layout.empty((g.C,), x.dtype)
+    dw, db = layout.empty_weights(w_shape, x.dtype, x), layout.empty((g.C,), x.dtype, x)
     twin = backend.twin("conv_transpose", x)
     twin.backward_weight(dy, x, dw, db, g, twin.workspace(g, x.dtype))
     return dw, db
@@ -126,8 +124,8 @@ def conv_transpose2d_backward_weight(dy, x, w_shape, stride=1, padding=0, output
 
 def _checked_gradient(dy, w_shape, name, other, x_shape, stride, padding, output_padding, dilation, groups):
     """Check dy and the array that it meets; return both and the geometry."""
-    shapes.check_array("dy", dy, 4)
-    shapes.check_array(name, other, 4)
+    dy = shapes.check_array("dy", dy, 4)
+    other = shapes.check_array(name, other, 4)
     shapes.check_same_dtype(**{"dy": dy, name: other})
     x_shape, w_shape = shapes.sizes("x_shape", x_shape, 4), shapes.sizes("w_shape", w_shape, 4)
     g = shapes.conv_transpose2d(x_shape, w_shape, stride, padding, output_padding, dilation, groups)

@@ -90,7 +90,7 @@ def cross_entropy_backward(
 
 def check_arguments(logits, target):
     """Return both arrays in the memory order that kernels read: labels as int64."""
-    check_array("logits", logits, (2, 4))
+    logits = check_array("logits", logits, (2, 4))
     N, C, *size = logits.shape
     if C == 0:
         raise ValueError(f"logits has shape {logits.shape}; expected at least one class")
@@ -116,7 +116,7 @@ def check_options(C, dtype, weight, ignore_index, reduction, label_smoothing):
         raise ValueError(f"ignore_index is {ignore_index!r}; expected an integer")
     if weight is None:
         return np.ones(C, dtype)
-    check_array("weight", weight, 1)
+    weight = check_array("weight", weight, 1)
     check_shape("weight", weight, (C,))
     return layout.contiguous(weight.astype(dtype, copy=False))
 

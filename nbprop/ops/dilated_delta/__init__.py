@@ -77,12 +77,12 @@ def dilated_delta_forward(dy, output_size, kernel_size, stride=1, padding=0, dil
     ------
     Seed 003, sections 3.1.3, 3.2.1 and 3.2.3 (written out above).
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     N, O = dy.shape[:2]
     g, sizes, edge = _geometry(N, O, output_size, kernel_size, stride, padding, dilation, border)
     shapes.check_shape("dy", dy, (N, O, g.OH, g.OW))
     dy = layout.channels_last(dy)
-    delta = layout.empty((N, O, *sizes), dy.dtype)
+    delta = layout.empty((N, O, *sizes), dy.dtype, dy)
     backend.twin("dilated_delta", dy).dilated_delta_forward(dy, delta, (g.SH, g.SW), edge)
     return delta
 
@@ -111,12 +111,12 @@ def dilated_delta_backward(ddelta, output_size, kernel_size, stride=1, padding=0
     ------
     Seed 003, section 3.2 (the op is a selection matrix; this is its transpose).
     """
-    shapes.check_array("ddelta", ddelta, 4)
+    ddelta = shapes.check_array("ddelta", ddelta, 4)
     N, O = ddelta.shape[:2]
     g, sizes, edge = _geometry(N, O, output_size, kernel_size, stride, padding, dilation, border)
     shapes.check_shape("ddelta", ddelta, (N, O, *sizes))
     ddelta = layout.channels_last(ddelta)
-    ddy = layout.empty((N, O, g.OH, g.OW), ddelta.dtype)
+    ddy = layout.empty((N, O, g.OH, g.OW), ddelta.dtype, ddelta)
     backend.twin("dilated_delta", ddelta).dilated_delta_backward(ddelta, ddy, (g.SH, g.SW), edge)
     return ddy
 
@@ -144,14 +144,14 @@ def strided_backward_input(dy, w, x_shape, stride=1, padding=0, dilation=1):
     ------
     Seed 003, section 3.2.3 (written out above). Plain loops, on purpose: nbprop.ops.conv is the fast one.
     """
-    shapes.check_array("dy", dy, 4)
-    shapes.check_array("w", w, 4)
+    dy = shapes.check_array("dy", dy, 4)
+    w = shapes.check_array("w", w, 4)
     shapes.check_same_dtype(dy=dy, w=w)
     g = shapes.conv2d(x_shape, w.shape, stride, padding, dilation)
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     delta = dilated_delta_forward(dy, (g.H, g.W), (g.KH, g.KW), stride, padding, dilation)
     rotated = layout.contiguous(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))  # and channels exchanged
-    dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype)
+    dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype, dy)
     correlate_with_rotated(delta, rotated, dx, (g.PH, g.PW), (g.DH, g.DW))
     return dx
 
@@ -179,13 +179,13 @@ def strided_backward_weight(dy, x, w_shape, stride=1, padding=0, dilation=1):
     ------
     Seed 003, sections 3.1.1 and 3.2.1. Plain loops, on purpose: nbprop.ops.conv is the fast one.
     """
-    shapes.check_array("dy", dy, 4)
-    shapes.check_array("x", x, 4)
+    dy = shapes.check_array("dy", dy, 4)
+    x = shapes.check_array("x", x, 4)
     shapes.check_same_dtype(dy=dy, x=x)
     g = shapes.conv2d(x.shape, w_shape, stride, padding, dilation)
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     delta = dilated_delta_forward(dy, (g.H, g.W), (g.KH, g.KW), stride, padding, dilation, border=False)
-    dw = layout.empty_weights((g.O, g.C, g.KH, g.KW), dy.dtype)
+    dw = layout.empty_weights((g.O, g.C, g.KH, g.KW), dy.dtype, dy)
     correlate_with_delta(layout.channels_last(x), delta, dw, (g.PH, g.PW), (g.DH, g.DW))
     return dw
 

@@ -67,7 +67,7 @@ def dropout_backward(dy, p, seed, step=0):
 
 
 def _apply(function, name, x, p, seed, step):
-    shapes.check_array(name, x)
+    x = shapes.check_array(name, x)
     p = shapes.probability("p", p)
     seed, step = shapes.integer("seed", seed, 0), shapes.integer("step", step, 0)
     if max(seed, step) >= 2**63:

@@ -33,7 +33,7 @@ def gram_forward(x, normalize=False):
     check_input(x)
     x = layout.channels_last(x)
     N, C, _, _ = x.shape
-    y = layout.empty((N, C, C), x.dtype)
+    y = layout.empty((N, C, C), x.dtype, x)
     twin = backend.twin("gram", x)
     twin.gram_forward(x, y, scale(x, normalize), twin.workspace(x.shape, x.dtype))
     return y
@@ -69,7 +69,7 @@ def gram_backward(dy, x, normalize=False):
     Seed 000, section 6.1, equations 12 to 15.
     """
     check_input(x)
-    check_array("dy", dy, 3)
+    dy = check_array("dy", dy, 3)
     check_same_dtype(dy=dy, x=x)
     N, C, _, _ = x.shape
     check_shape("dy", dy, (N, C, C))
@@ -82,7 +82,7 @@ def gram_backward(dy, x, normalize=False):
 
 def check_input(x):
     """Refuse anything but images with pixels."""
-    check_array("x", x, 4)
+    x = check_array("x", x, 4)
     if 0 in x.shape[1:]:
         raise ValueError(f"x has shape {tuple(x.shape)}; expected at least one channel, row and column")
 

@@ -37,10 +37,10 @@ def im2col(x, kernel_size, dilation=1, padding=0, stride=1):
     ------
     Seed 001, "Convolution as a matrix multiplication"; layout and arguments of torch.nn.functional.unfold.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     g = shapes.columns2d(x.shape, kernel_size, dilation, padding, stride)
     x = layout.channels_last(x)
-    columns = layout.empty(g.columns_shape, x.dtype)
+    columns = layout.empty(g.columns_shape, x.dtype, x)
     backend.twin("im2col", x).im2col(x, columns, g)
     return columns
 
@@ -72,9 +72,9 @@ def col2im(columns, output_size, kernel_size, dilation=1, padding=0, stride=1):
     Seed 001, "Backward propagation can be presented as transposed matrix multiplication";
     layout and arguments of torch.nn.functional.fold.
     """
-    shapes.check_array("columns", columns, 3)
+    columns = shapes.check_array("columns", columns, 3)
     g = shapes.image_of_columns(columns.shape, output_size, kernel_size, dilation, padding, stride)
     columns = layout.contiguous(columns)
-    x = layout.empty(g.x_shape, columns.dtype)
+    x = layout.empty(g.x_shape, columns.dtype, columns)
     backend.twin("im2col", columns).col2im(columns, x, g)
     return x

@@ -39,12 +39,12 @@ def layer_norm_forward(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     ------
     Ba, Kiros and Hinton 2016, section 3; the gradient is derived in reference.py.
     """
-    shapes.check_array("x", x)
+    x = shapes.check_array("x", x)
     rows, features = shapes.layer_norm(x.shape, normalized_shape)
     axes = np.size(normalized_shape)
     weight, bias = _features("weight", weight, x, axes, 1), _features("bias", bias, x, axes, 0)
-    mean, rstd = np.empty((2, rows))
-    y = np.empty((rows, features), x.dtype)
+    mean, rstd = layout.empty((2, rows), np.float64, x)
+    y = layout.empty((rows, features), x.dtype, x)
     twin = backend.twin("layer_norm", x)
     twin.layer_norm_forward(as_rows(x, axes), weight, bias, shapes.not_negative("eps", eps), mean, rstd, y)
     return layout.channels_last(from_rows(y, x.shape, axes)), mean, rstd
@@ -78,17 +78,16 @@ def layer_norm_backward(dy, x, normalized_shape, mean, rstd, weight=None):
     ------
     The derivation, in reference.py, is ours.
     """
-    shapes.check_array("x", x)
-    shapes.check_array("dy", dy)
+    x = shapes.check_array("x", x)
+    dy = shapes.check_array("dy", dy)
     shapes.check_shape("dy", dy, x.shape)
     shapes.check_same_dtype(dy=dy, x=x)
     rows, features = shapes.layer_norm(x.shape, normalized_shape)
     axes = np.size(normalized_shape)
     weight = _features("weight", weight, x, axes, 1)
-    for name, values in (("mean", mean), ("rstd", rstd)):
-        shapes.check_shape(name, np.asarray(values), (rows,))
-    mean, rstd = (layout.contiguous(np.asarray(values, np.float64)) for values in (mean, rstd))
-    dx, dw, db = np.empty((rows, features), x.dtype), *np.empty((2, features), x.dtype)
+    mean, rstd = _statistics(mean, "mean", rows, x), _statistics(rstd, "rstd", rows, x)
+    dx = layout.empty((rows, features), x.dtype, x)
+    dw, db = layout.empty((features,), x.dtype, x), layout.empty((features,), x.dtype, x)
     dy_rows, x_rows = as_rows(dy, axes), as_rows(x, axes)
     twin = backend.twin("layer_norm", x)
     work = twin.workspace(rows, features, x.dtype)
@@ -112,15 +111,27 @@ def from_rows(a, shape, axes):
     if axes != 3:
         return a.reshape(shape)
     C, H, W = shape[-3:]
-    return np.moveaxis(a.reshape(*shape[:-3], H, W, C), -1, -3)
+    last = len(shape) - 1
+    return a.reshape(*shape[:-3], H, W, C).transpose(*range(last - 2), last, last - 2, last - 1)
+
+
+def _statistics(values, name, rows, x):
+    """Return given statistics as float64."""
+    if layout.on_gpu(values):
+        values = layout.gpu().as_array(values).astype(np.float64, copy=False)
+    else:
+        values = np.asarray(values, np.float64)
+    shapes.check_same_place(**{"x": x, name: values})
+    shapes.check_shape(name, values, (rows,))
+    return layout.contiguous(values)
 
 
 def _features(name, values, x, axes, default):
     """Return weight or bias as the twins read it: one run of memory, in the order of a row."""
     shape = x.shape[x.ndim - axes :]
     if values is None:
-        return np.full(int(np.prod(shape)), default, x.dtype)
-    shapes.check_array(name, values)
+        return layout.full((int(np.prod(shape)),), default, x.dtype, x)
+    values = shapes.check_array(name, values)
     shapes.check_shape(name, values, shape)
     shapes.check_same_dtype(**{"x": x, name: values})
     return as_rows(values, axes).reshape(-1)

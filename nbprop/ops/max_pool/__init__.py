@@ -39,10 +39,10 @@ def max_pool2d_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_
     ------
     Seed 000, section 3.1, equation 7. The treatment of ties, NaN and padding is ours (the seeds are silent).
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     g = shapes.max_pool2d(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     x = layout.channels_last(x)
-    y, indices = layout.empty(g.y_shape, x.dtype), layout.empty(g.y_shape, np.int32)
+    y, indices = layout.empty(g.y_shape, x.dtype, x), layout.empty(g.y_shape, np.int32, x)
     backend.twin("max_pool", x).max_pool2d_forward(x, y, indices, g.kernel, g.stride, g.padding, g.dilation)
     return y, indices.astype(np.int64)
 
@@ -69,31 +69,40 @@ def max_pool2d_backward(dy, indices, x_shape, kernel_size, stride=None, padding=
     Raises
     ------
     ValueError
-        If shapes do not fit together, or an index is not a position of its window.
+        If shapes do not fit together, or an index is not a position of its window (on the GPU the gradient of such
+        a one is left out).
 
     Source
     ------
     Seed 001, "Pooling": the error is assigned to where it comes from, the winning unit; and its table of
     forward and backward pairs, row Max.
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     g = shapes.max_pool2d(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     shapes.check_shape("dy", dy, g.y_shape)
     indices = _checked(indices, g)
+    shapes.check_same_place(dy=dy, indices=indices)
     dy = layout.channels_last(dy)
-    dx = layout.empty(g.x_shape, dy.dtype)
+    dx = layout.empty(g.x_shape, dy.dtype, dy)
     twin = backend.twin("max_pool", dy)
     twin.max_pool2d_backward(dy, indices, dx, g.kernel, g.stride, g.padding, g.dilation)
     return dx
 
 
 def _checked(indices, g):
-    """Return a caller's indices as the twins read them: int32, channels-last."""
+    """Return a caller's indices as the twins read them: int32, channels-last.
+
+    Those on the GPU are not looked into, as the host would wait for it: there one outside its window wins nothing.
+    """
+    if layout.on_gpu(indices):
+        indices = layout.gpu().as_array(indices)
     if getattr(indices, "dtype", None) not in (np.int64, np.int32):
         came = getattr(indices, "dtype", type(indices).__name__)
         raise ValueError(f"indices are {came}; expected the int64 array that max_pool2d_forward returned")
     shapes.check_shape("indices", indices, g.y_shape)
     indices = layout.channels_last(indices)
+    if layout.on_gpu(indices):
+        return indices.astype(np.int32, copy=False)
     if not all_in_their_windows(layout.nhwc(indices), g.H, g.W, g.kernel, g.stride, g.padding, g.dilation):
         raise ValueError(f"indices hold one that is not a position h * {g.W} + w of its own window; expected "
                          "those that max_pool2d_forward returned for the same sizes")

@@ -34,16 +34,17 @@ def max_unpool2d_forward(x, indices, kernel_size, stride=None, padding=0, output
     Raises
     ------
     ValueError
-        If shapes do not fit together, or an index is outside the plane.
+        If shapes do not fit together, or an index is outside the plane (on the GPU its element is left out).
 
     Source
     ------
     Seed 000, section 3.2 (a heading: the formula is ours). Zeiler and Fergus 2014, section 2.1.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     g = shapes.unpool2d(x.shape, kernel_size, stride, padding, output_size)
     indices = checked_positions(indices, g)
-    y = layout.empty(g.x_shape, x.dtype)
+    shapes.check_same_place(x=x, indices=indices)
+    y = layout.empty(g.x_shape, x.dtype, x)
     backend.twin("max_unpool", x).max_unpool2d_forward(layout.channels_last(x), indices, y)
     return y
 
@@ -70,32 +71,40 @@ def max_unpool2d_backward(dy, indices, kernel_size, stride=None, padding=0):
     Raises
     ------
     ValueError
-        If shapes do not fit together, or an index is outside the plane.
+        If shapes do not fit together, or an index is outside the plane (on the GPU its element is left out).
 
     Source
     ------
     Seed 000, section 3.2 (a heading: the gradient is ours).
     """
-    shapes.check_array("dy", dy, 4)
-    shape = np.shape(indices)
+    dy = shapes.check_array("dy", dy, 4)
+    shape = tuple(np.shape(indices))
     if len(shape) != 4 or shape[:2] != dy.shape[:2]:
         raise ValueError(f"indices has shape {shape}; expected (N, C, OH, OW) with the N and C of dy, which "
                          f"has shape {dy.shape}")
     g = shapes.unpool2d(shape, kernel_size, stride, padding, dy.shape)
     indices = checked_positions(indices, g)
-    dx, owners = layout.empty(g.y_shape, dy.dtype), layout.empty(g.x_shape, np.int32)
+    shapes.check_same_place(dy=dy, indices=indices)
+    dx, owners = layout.empty(g.y_shape, dy.dtype, dy), layout.empty(g.x_shape, np.int32, dy)
     twin = backend.twin("max_unpool", dy)
     twin.max_unpool2d_backward(layout.channels_last(dy), indices, owners, dx)
     return dx
 
 
 def checked_positions(indices, g):
-    """Return a caller's indices as the twins read them, channels-last; refuse one outside the plane of g."""
+    """Return a caller's indices as the twins read them, channels-last; refuse one outside the plane of g.
+
+    Those on the GPU are not looked into, as the host would wait for it: there such a one is left out.
+    """
+    if layout.on_gpu(indices):
+        indices = layout.gpu().as_array(indices)
     if getattr(indices, "dtype", None) not in (np.int64, np.int32):
         came = getattr(indices, "dtype", type(indices).__name__)
         raise ValueError(f"indices are {came}; expected an int64 array like that of max_pool2d_forward")
     shapes.check_shape("indices", indices, g.y_shape)
     indices = layout.channels_last(indices)
+    if layout.on_gpu(indices):
+        return indices
     n, oh, ow, c = first_outside(layout.nhwc(indices), g.H * g.W)
     if n >= 0:
         raise ValueError(f"indices[{n}, {c}, {oh}, {ow}] is {indices[n, c, oh, ow]}; expected 0 to "

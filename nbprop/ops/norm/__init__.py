@@ -10,7 +10,7 @@
 import numpy as np
 
 from nbprop import backend, layout, shapes
-from nbprop.ops.norm.deviation import DIVISORS, fill_divisors
+from nbprop.ops.norm.deviation import DIVISORS
 
 __all__ = ["norm_backward", "norm_forward"]
 
@@ -55,7 +55,7 @@ def norm_forward(x, weight=None, bias=None, groups=None, over_batch=False, eps=1
     Seed 000, section 3.5 (a heading: the derivation, in reference.py, is ours). Ioffe and Szegedy 2015,
     algorithm 1; Ulyanov et al. 2016, equation 3; Wu and He 2018, equation 7.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     fixed = mean is not None or variance is not None
     B, G = shapes.norm2d(x.shape, groups, over_batch or fixed, fixed)
     weight, bias = _column("weight", weight, x, 1), _column("bias", bias, x, 0)
@@ -63,11 +63,11 @@ def norm_forward(x, weight=None, bias=None, groups=None, over_batch=False, eps=1
     twin = backend.twin("norm", x)
     work = twin.workspace(x.shape, B, x.dtype)
     if fixed:
-        mean, variance = _statistics(mean, variance, (1, G))
+        mean, variance = _statistics(mean, variance, (1, G), x)
     else:
-        mean, variance = np.empty((B, G)), np.empty((B, G))
+        mean, variance = layout.empty((B, G), np.float64, x), layout.empty((B, G), np.float64, x)
         twin.norm_statistics(x, mean, variance, work)
-    rstd, _ = _divisors(variance, eps, divisor)
+    rstd, _ = _divisors(twin, variance, eps, divisor)
     y = layout.empty_like(x)
     twin.norm_forward(x, weight, bias, mean, rstd, y, work)
     return y, mean, variance
@@ -105,13 +105,13 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
     ------
     Seed 000, section 3.5 (a heading: the derivation, in reference.py, is ours).
     """
-    shapes.check_array("x", x, 4)
-    shapes.check_array("dy", dy, 4)
+    x = shapes.check_array("x", x, 4)
+    dy = shapes.check_array("dy", dy, 4)
     shapes.check_shape("dy", dy, x.shape)
     shapes.check_same_dtype(dy=dy, x=x)
     weight = _column("weight", weight, x, 1)
     N, C = x.shape[:2]
-    mean, variance = _statistics(mean, variance, np.shape(mean))
+    mean, variance = _statistics(mean, variance, np.shape(mean), x)
     if mean.ndim != 2 or mean.shape[0] not in (1, N) or mean.shape[1] < 1 or C % mean.shape[1]:
         raise ValueError(f"mean has shape {mean.shape}; expected (N, G) or (1, G) as norm_forward returned "
                          f"it for x of shape {x.shape}")
@@ -119,9 +119,9 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
     twin = backend.twin("norm", x)
     B = mean.shape[0]
     work = twin.workspace(x.shape, B, x.dtype)
-    rstd, pull = _divisors(variance, eps, divisor)
-    sums = np.empty((2, B, C))
-    dx, dw, db = layout.empty_like(x), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    rstd, pull = _divisors(twin, variance, eps, divisor)
+    sums = layout.empty((2, B, C), np.float64, x)
+    dx, dw, db = layout.empty_like(x), layout.empty((C,), x.dtype, x), layout.empty((C,), x.dtype, x)
     twin.norm_backward_sums(dy, x, mean, sums, work)
     twin.norm_backward_weight(sums, rstd, dw, db)
     twin.norm_backward_input(dy, x, weight, mean, rstd, pull, sums, bool(fixed), dx, work)
@@ -131,25 +131,32 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
 def _column(name, values, x, default):
     """Return weight or bias as the twins read it."""
     if values is None:
-        return np.full(x.shape[1], default, x.dtype)
-    shapes.check_array(name, values, 1)
+        return layout.full((x.shape[1],), default, x.dtype, x)
+    values = shapes.check_array(name, values, 1)
     shapes.check_shape(name, values, (x.shape[1],))
     shapes.check_same_dtype(**{"x": x, name: values})
     return layout.contiguous(values)
 
 
-def _statistics(mean, variance, shape):
+def _statistics(mean, variance, shape, x):
     """Return given statistics as float64."""
+    found = []
     for name, values in (("mean", mean), ("variance", variance)):
         if values is None:
             raise ValueError(f"{name} is None; expected mean and variance together")
-        shapes.check_shape(name, np.asarray(values), shape)
-    return (layout.contiguous(np.asarray(values, np.float64)) for values in (mean, variance))
+        if layout.on_gpu(values):
+            values = layout.gpu().as_array(values).astype(np.float64, copy=False)
+        else:
+            values = np.asarray(values, np.float64)
+        shapes.check_same_place(**{"x": x, name: values})
+        shapes.check_shape(name, values, shape)
+        found.append(layout.contiguous(values))
+    return found
 
 
-def _divisors(variance, eps, divisor):
+def _divisors(twin, variance, eps, divisor):
     if divisor not in DIVISORS:
         raise ValueError(f"divisor is {divisor!r}; expected one of {DIVISORS}")
-    rstd, pull = np.empty_like(variance), np.empty_like(variance)
-    fill_divisors(variance, shapes.not_negative("eps", eps), DIVISORS.index(divisor), rstd, pull)
+    rstd, pull = layout.empty_like(variance), layout.empty_like(variance)
+    twin.norm_divisors(variance, shapes.not_negative("eps", eps), DIVISORS.index(divisor), rstd, pull)
     return rstd, pull

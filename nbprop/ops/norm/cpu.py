@@ -14,6 +14,7 @@ from nbprop import jit
 from nbprop.ops.flat import flat
 from nbprop.ops.moments import joined
 from nbprop.ops.norm.cut import cut
+from nbprop.ops.norm.deviation import divisors
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 _BLOCK = 64  # tiles that are summed up in the dtype of x
@@ -160,6 +161,25 @@ def norm_statistics(x, mean, variance, work):
     else:
         _moments_parallel(flat(x), size, work.tiles, work.partials, tasks)
     _join_tasks(size, work.partials, mean, variance)
+
+
+@jit.kernel
+def norm_divisors(variance, eps, divisor, rstd, pull):
+    for b in range(variance.shape[0]):
+        for g in range(variance.shape[1]):
+            rstd[b, g], pull[b, g] = divisors(variance[b, g], eps, divisor)
+
+
+@jit.kernel
+def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
+    B, G = mean.shape
+    for g in range(G):
+        m, v = 0.0, 0.0
+        for b in range(B):
+            m += mean[b, g]
+            v += variance[b, g]
+        running_mean[g] += share * (m / B - running_mean[g])
+        running_var[g] += share * (v / B * unbiased - running_var[g])
 
 
 @jit.kernel

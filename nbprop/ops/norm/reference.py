@@ -29,6 +29,7 @@ batches, s = sqrt(v + eps).
 """
 
 from nbprop import jit
+from nbprop.ops.norm.deviation import divisors
 
 
 def workspace(shape, B, dtype):
@@ -53,6 +54,27 @@ def norm_statistics(x, mean, variance, work):
             for value in group.flat:
                 total += (value - mean[b, g]) ** 2
             variance[b, g] = total / m
+
+
+@jit.reference
+def norm_divisors(variance, eps, divisor, rstd, pull):
+    """Fill rstd with 1/s and pull with 1/(s^2 t)."""
+    for b in range(variance.shape[0]):
+        for g in range(variance.shape[1]):
+            rstd[b, g], pull[b, g] = divisors(variance[b, g], eps, divisor)
+
+
+@jit.reference
+def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
+    """Move the running statistics towards those of this batch, whose variance is multiplied by `unbiased`."""
+    B, G = mean.shape
+    for g in range(G):
+        m, v = 0.0, 0.0
+        for b in range(B):
+            m += mean[b, g]
+            v += variance[b, g]
+        running_mean[g] += share * (m / B - running_mean[g])
+        running_var[g] += share * (v / B * unbiased - running_var[g])
 
 
 @jit.reference

@@ -90,8 +90,8 @@ def pointwise_loss_backward(pair, y, target, *parameters, reduction="mean"):
 def check_arguments(y, target, reduction):
     """Return both arrays in the memory order that kernels read."""
     check_reduction(reduction)
-    check_array("y", y)
-    check_array("target", target)
+    y = check_array("y", y)
+    target = check_array("target", target)
     check_shape("target", target, y.shape)
     check_same_dtype(y=y, target=target)
     return layout.channels_last(y), layout.channels_last(target)

@@ -114,7 +114,7 @@ def check_axis(dim, ndim):
 
 
 def _forward(name, x, dim):
-    check_array("x", x)
+    x = check_array("x", x)
     axis = check_axis(dim, x.ndim)
     x = layout.channels_last(x)
     y = layout.empty_like(x)
@@ -123,8 +123,8 @@ def _forward(name, x, dim):
 
 
 def _backward(name, y, dy, dim):
-    check_array("y", y)
-    check_array("dy", dy)
+    y = check_array("y", y)
+    dy = check_array("dy", dy)
     check_shape("dy", dy, y.shape)
     check_same_dtype(y=y, dy=dy)
     axis = check_axis(dim, y.ndim)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbprop import backend, jit, layout
+from nbprop import backend, layout
 from nbprop.shapes import check_array
 
 __all__ = [
@@ -99,17 +99,17 @@ def check_options(eps, reduction):
 def check_arguments(x, eps, reduction):
     """Return x in the memory order that kernels read."""
     check_options(eps, reduction)
-    check_array("x", x, 4)
+    x = check_array("x", x, 4)
     if 0 in x.shape[1:]:
         raise ValueError(f"x has shape {tuple(x.shape)}; expected at least one channel, row and column")
     return layout.channels_last(x)
 
 
 def buffers(x):
-    """Allocate dx, the partial sums (N, bands), and three rows of scratch memory per task."""
-    N, C, H, W = x.shape
-    work = layout.empty((jit.threads(), (3 * W + 1) * C), x.dtype)
-    return layout.empty_like(x), np.empty((N, -(-H // _ROWS))), work
+    """Allocate dx, the partial sums (N, bands), and the scratch memory of x's twin."""
+    N, _, H, _ = x.shape
+    sums = layout.empty((N, -(-H // _ROWS)), np.float64, x)
+    return layout.empty_like(x), sums, backend.twin("tv", x).workspace(x.shape, x.dtype)
 
 
 def evaluate(x, anisotropic, eps, reduction, dx, sums, work):
@@ -117,6 +117,8 @@ def evaluate(x, anisotropic, eps, reduction, dx, sums, work):
     divisor = {"mean": x.size, "batchmean": len(x)}.get(reduction, 1)
     scale = 1 / divisor if divisor else 0.0
     backend.twin("tv", x).total_variation(x, bool(anisotropic), float(eps), scale, dx, sums, work)
+    if layout.on_gpu(sums):
+        sums = layout.gpu().to_host(sums)
     if reduction == "none":
         return sums.sum(axis=1)
     return float(sums.sum() * scale) if scale else float("nan")

@@ -102,6 +102,12 @@ def _tasks(x, dx, C, anisotropic, eps2, scale, sums, work, count):
         _bands(x, dx, C, anisotropic, eps2, scale, sums, work[t], begin, end)
 
 
+def workspace(shape, dtype):
+    """Allocate three rows per task."""
+    _, C, _, W = shape
+    return layout.empty((jit.threads(), (3 * W + 1) * C), dtype)
+
+
 def total_variation(x, anisotropic, eps, scale, dx, sums, work):
     N, C, H, W = x.shape
     rows, gradient = (layout.nhwc(a).reshape(N, H, W * C) for a in (x, dx))

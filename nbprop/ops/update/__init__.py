@@ -128,7 +128,7 @@ def norm(x):
     ------
     Definition.
     """
-    check_array("x", x, 1)
+    x = check_array("x", x, 1)
     if not x.flags.c_contiguous:
         raise ValueError(f"x has strides {x.strides}; expected one contiguous run of memory")
     partial = np.empty(-(-x.size // CHUNK))

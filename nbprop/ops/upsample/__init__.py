@@ -1,9 +1,9 @@
 """Resizing: nearest neighbour and bilinear."""
 
 from nbprop import backend, jit, layout, shapes
-from nbprop.ops.upsample.taps import taps
+from nbprop.ops.upsample.taps import on_gpu, taps
 
-__all__ = ["check_mode", "geometry", "upsample_backward", "upsample_forward", "workspace"]
+__all__ = ["beside", "check_mode", "geometry", "upsample_backward", "upsample_forward", "workspace"]
 
 
 def upsample_forward(x, size=None, scale_factor=None, mode="nearest", align_corners=None):
@@ -40,11 +40,11 @@ def upsample_forward(x, size=None, scale_factor=None, mode="nearest", align_corn
     ------
     Seed 000, section 4 ("resizing"; the derivation is ours); torch.nn.Upsample.
     """
-    shapes.check_array("x", x, 4)
+    x = shapes.check_array("x", x, 4)
     y_shape, *axes = geometry(x.shape, x.dtype, size, scale_factor, mode, align_corners)
     x = layout.channels_last(x)
-    y = layout.empty(y_shape, x.dtype)
-    backend.twin("upsample", x).upsample_forward(x, y, *axes, workspace(x.shape, y_shape, x.dtype))
+    y = layout.empty(y_shape, x.dtype, x)
+    backend.twin("upsample", x).upsample_forward(x, y, *beside(x, *axes), workspace(x.shape, y_shape, x.dtype, x))
     return y
 
 
@@ -73,12 +73,13 @@ def upsample_backward(dy, x_shape, size=None, scale_factor=None, mode="nearest",
     ------
     Seed 000, section 4 ("resizing"; the derivation is ours); torch.nn.Upsample.
     """
-    shapes.check_array("dy", dy, 4)
+    dy = shapes.check_array("dy", dy, 4)
     y_shape, *axes = geometry(tuple(x_shape), dy.dtype, size, scale_factor, mode, align_corners)
     shapes.check_shape("dy", dy, y_shape)
     dy = layout.channels_last(dy)
-    dx = layout.empty(tuple(x_shape), dy.dtype)
-    backend.twin("upsample", dy).upsample_backward(dy, dx, *axes, workspace(dx.shape, y_shape, dy.dtype))
+    dx = layout.empty(tuple(x_shape), dy.dtype, dy)
+    twin = backend.twin("upsample", dy)
+    twin.upsample_backward(dy, dx, *beside(dy, *axes), workspace(dx.shape, y_shape, dy.dtype, dy))
     return dx
 
 
@@ -99,6 +100,11 @@ def geometry(x_shape, dtype, size, scale_factor, mode, align_corners):
     return y_shape, *axes, mode == "bilinear"
 
 
-def workspace(x_shape, y_shape, dtype):
+def beside(x, rows, columns, linear):
+    """Return what `geometry` does of the axes as the twin for `x` reads it."""
+    return (on_gpu(rows), on_gpu(columns), linear) if layout.on_gpu(x) else (rows, columns, linear)
+
+
+def workspace(x_shape, y_shape, dtype, like=None):
     """Allocate a row of x or of y, the longer, per task."""
-    return layout.empty((jit.threads(), max(x_shape[3], y_shape[3]) * x_shape[1]), dtype)
+    return layout.empty((jit.threads(), max(x_shape[3], y_shape[3]) * x_shape[1]), dtype, like)

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Taps", "taps"]
+from nbprop import layout
+
+__all__ = ["Taps", "on_gpu", "taps"]
 
 
 class Taps(NamedTuple):
@@ -54,3 +56,9 @@ def taps(size, count, scale, mode, align_corners, dtype):
         begin = np.searchsorted(first, np.arange(size) - 1)
     end = np.searchsorted(first, np.arange(size), side="right")
     return Taps(first, second, weight, begin.astype(np.int64), end.astype(np.int64))
+
+
+def on_gpu(axis):
+    """Return (positions, weight) in GPU memory: first, second, begin and end in one array of int32."""
+    positions = np.concatenate([axis.first, axis.second, axis.begin, axis.end]).astype(np.int32)
+    return layout.gpu().to_device(positions), layout.gpu().to_device(axis.weight)

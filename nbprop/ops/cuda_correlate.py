@@ -1,0 +1,171 @@
+"""The dense correlation on the GPU, an implicit matrix product: convolution's forward pass, its input gradient, and
+the linear layer's.
+
+Rows are output pixels, columns output channels, terms (kh, kw, c) with c fastest: a thread's quad of terms is four
+channels of one pixel of x. Tables in shared memory say where each row's window begins. The weights are read as they
+are: their rows (kh, kw, c) are terms forward; in the input gradient, they are columns (`turned`), taps in reverse.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from nbprop import gpu
+from nbprop.gpu import cuda
+from nbprop.ops import cuda_moves as moves
+from nbprop.ops import cuda_tile as tiles
+
+__all__ = ["Taps", "correlate"]
+
+_OUTSIDE = -(1 << 30)  # the first row of windows that no output pixel has: none of it lies in the image
+
+
+class Taps(NamedTuple):
+    """Tap t of a correlation is tap KH0 + KHS (KH - 1 - t) of the weights (KHW, KWW, CW, OW); columns alike."""
+
+    KH0: int
+    KHS: int
+    KW0: int
+    KWS: int
+    KWW: int
+    CW: int
+
+
+@functools.cache
+def _sizes(p, columns, taps):
+    """Return the numbers a kernel needs; 32 bits, as launching costs and dividing takes longer with more."""
+    rows = p.N * p.OH * p.OW
+    numbers = (rows, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH, p.OW, columns)
+    return tuple(map(np.int32, numbers)), tuple(map(np.int64, (p.Y0, p.YN, p.YH, p.YW))), tuple(map(np.int32, taps))
+
+
+def correlate(x, w, b, y, p, floor, taps=None):
+    """Fill the part of y that correlation `p` makes: max(x correlated with w, plus b, `floor`); flat arrays.
+
+    Without `taps`, w is (KH, KW, CG, O), its columns p's output channels; with them, its rows are.
+    """
+    rows = p.N * p.OH * p.OW
+    if rows == 0 or p.OG == 0:
+        return
+    total = p.G * p.OG if taps is None else p.C  # columns of w
+    fit = moves.aligned(x, w, y)
+    wide = 4 if fit and p.CG % 4 == 0 and p.C % 4 == 0 else 1
+    wide_w = wide if taps is not None else 4 if fit and p.OG % 4 == 0 else 1
+    wide_y = 4 if fit and p.OG % 4 == 0 and (p.Y0 | p.YN | p.YH | p.YW) % 4 == 0 else 1
+    tile = tiles.fitting(rows, p.OG, p.G, x.dtype.itemsize)
+    b = w[:0] if b is None else b
+    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_w, wide_y, taps is not None)
+    grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G
+    made[grid, tile.threads](x, w, b, y, floor, *_sizes(p, total, taps or Taps(0, 0, 0, 0, 0, 0)))
+
+
+@functools.cache
+def _kernel(tile, number, multiply, V, VW, VY, turned):
+    BM, BN, BK, TM, TN = tile
+    form = multiply(tile, number)
+    step, row, column, LA, LB, width = form.step, form.row, form.column, form.LA, form.LB, form.V
+    threads, aligned = tile.threads, gpu.ALIGNED
+    SA, SB = 2 * BK * LA, 2 * BK * LB
+    QUADS, RA = BK // V, threads * V // BK  # a row's groups of terms; rows that all threads read at once
+    NA = BM // RA
+    RB = threads * V // BK if turned else threads * VW // BN
+    NB = BN // RB if turned else BK // RB
+    VB = V if turned else VW
+    read, read_columns = moves.windows_reader(NA, V, RA), moves.columns_reader(NB, V, RB)
+    read_rows = moves.rows_reader(NB, VW, RB)
+    put_a, put_b = moves.transposed(NA, V, RA, LA), moves.transposed(NB, V, RB, LB)
+    put_rows = moves.straight(NB, VW, RB, LB)
+    finish, write = _finisher(TM, TN, width, column), moves.results_writer(TM, TN, width, VY, row, column)
+
+    @gpu.kernel(launch_bounds=threads)
+    def correlation(x, w, b, y, floor, sizes, strides, taps):
+        sa = cuda.shared.array(SA, number, alignment=aligned)
+        sb = cuda.shared.array(SB, number, alignment=aligned)
+        source = cuda.shared.array(BM, gpu.int64)
+        target = cuda.shared.array(BM, gpu.int64)
+        top = cuda.shared.array(BM, gpu.int32)
+        left = cuda.shared.array(BM, gpu.int32)
+        acc = cuda.local.array((TM, TN), number)
+        qa = cuda.local.array((NA, V), number)
+        qb = cuda.local.array((NB, VB), number)
+        M, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW, columns = sizes
+        Y0, YN, YH, YW = strides
+        t, group = cuda.threadIdx.x, cuda.blockIdx.z
+        first, n0 = cuda.blockIdx.x * BM, cuda.blockIdx.y * BN
+        for r in range(t, BM, threads):
+            top[r] = _OUTSIDE
+            if first + r < M:
+                pixel = np.uint32(first + r)
+                ow, line = pixel % np.uint32(OW), pixel // np.uint32(OW)
+                oh, n = line % np.uint32(OH), line // np.uint32(OH)
+                top[r], left[r] = np.int32(oh) * SH - TOP, np.int32(ow) * SW - LEFT
+                source[r] = ((np.int64(n) * H + top[r]) * W + left[r]) * C + group * CG
+                target[r] = Y0 + np.int64(n) * YN + np.int64(oh) * YH + np.int64(ow) * YW + group * OG
+        for i in range(TM):
+            for j in range(TN):
+                acc[i, j] = 0
+        cuda.syncthreads()
+        K = KH * KW * CG
+        ka, ra = t % QUADS * V, t // QUADS
+        kb, nb = (0, 0) if turned else (t // (BN // VW), t % (BN // VW) * VW)
+        kh, kw, c = _split(ka, KW, CG)
+        now = 0
+        for k0 in range(-BK, K, BK):  # the terms that are read; those before them are multiplied
+            if k0 + BK < K:
+                read(x, qa, source, top, left, ra, kh, kw, c, KH, DH, DW, H, W, C)
+                if turned:
+                    read_columns(w, qb, n0 + ra, kh, kw, group * CG + c, KH, KW, columns, taps)
+                else:
+                    read_rows(w, qb, k0 + BK + kb, K, n0 + nb, OG, group * OG, columns)
+                kh, kw, c = _ahead(kh, kw, c + BK, KW, CG)
+            if k0 >= 0:
+                step(acc, sa, now * (BK * LA), sb, now * (BK * LB), t)
+                now = 1 - now
+            if k0 + BK < K:
+                put_a(sa, now * (BK * LA), qa, ka, ra)
+                if turned:
+                    put_b(sb, now * (BK * LB), qb, ka, ra)
+                else:
+                    put_rows(sb, now * (BK * LB), qb, kb, nb)
+                cuda.syncthreads()
+        finish(acc, b, floor, n0, OG, group * OG, t)
+        write(acc, y, target, M - first, n0, OG, t)
+
+    return correlation
+
+
+@functools.cache
+def _finisher(TM, TN, V, column):
+    @gpu.device
+    def finish(acc, b, floor, n0, stop, first, t):
+        for j in range(TN // V):
+            for k in range(V):
+                n = n0 + column(t, j) + k
+                bias = b[np.uint64(first + n)] if n < stop and b.size > 0 else b.dtype.type(0)
+                for i in range(TM):
+                    z = acc[i, V * j + k] + bias
+                    acc[i, V * j + k] = floor if z < floor else z  # a NaN passes
+
+    return finish
+
+
+@gpu.device
+def _split(k, KW, CG):
+    """Return (kh, kw, c) of term k."""
+    if KW == 0 or CG == 0:
+        return 0, 0, 0
+    tap = k // CG
+    return tap // KW, tap % KW, k % CG
+
+
+@gpu.device
+def _ahead(kh, kw, c, KW, CG):
+    """Carry what of c passes CG over to the taps."""
+    while c >= CG:
+        c -= CG
+        kw += 1
+        if kw == KW:
+            kw = 0
+            kh += 1
+    return kh, kw, c

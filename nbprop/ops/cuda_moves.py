@@ -1,0 +1,137 @@
+"""What dense kernels move: terms of images and weights to registers, registers to shared memory and to results.
+
+Each maker returns a device function for N groups of V neighbours (4, read at once, or 1) that stand `apart` rows
+apart. Shared memory holds sa[k, m]: neighbouring terms of one row go to different rows of it (`transposed`),
+neighbouring rows of one term lie side by side (`straight`).
+"""
+
+import functools
+
+import numpy as np
+
+from nbprop import gpu
+from nbprop.ops.cuda_quads import put_quad, quad
+
+__all__ = ["aligned", "columns_reader", "results_writer", "rows_reader", "straight", "transposed", "windows_reader"]
+
+
+def aligned(*arrays):
+    """Say whether quads of all arrays may be read at once: where other libraries begin an array is their choice."""
+    return all(a.address % 16 == 0 for a in arrays)
+
+
+@functools.cache
+def windows_reader(N, V, apart):
+    """x at tap (kh, kw) and channel c of the windows of rows r, r + apart, ...; zero outside the image."""
+
+    @gpu.device
+    def read(x, q, source, top, left, r, kh, kw, c, KH, DH, DW, H, W, C):
+        down, right = kh * DH, kw * DW
+        shift = (down * W + right) * C + c
+        for i in range(N):
+            h, v = top[r + i * apart] + down, left[r + i * apart] + right
+            if kh < KH and h >= 0 and h < H and v >= 0 and v < W:
+                at = source[r + i * apart] + shift
+                if V == 4:
+                    q[i, 0], q[i, 1], q[i, 2], q[i, 3] = quad(x, at)
+                else:
+                    q[i, 0] = x[np.uint64(at)]
+            else:
+                for j in range(V):
+                    q[i, j] = 0
+
+    return read
+
+
+@functools.cache
+def columns_reader(N, V, apart):
+    """Weights of tap (kh, kw), in reverse, and column o, for their rows n, n + apart, ... of CW."""
+
+    @gpu.device
+    def read(w, q, n, kh, kw, o, KH, KW, columns, taps):
+        KH0, KHS, KW0, KWS, KWW, CW = taps
+        line = np.int64(((KH0 + KHS * (KH - 1 - kh)) * KWW + KW0 + KWS * (KW - 1 - kw)) * CW)
+        for i in range(N):
+            if kh < KH and n + i * apart < CW:
+                at = (line + n + i * apart) * columns + o
+                if V == 4:
+                    q[i, 0], q[i, 1], q[i, 2], q[i, 3] = quad(w, at)
+                else:
+                    q[i, 0] = w[np.uint64(at)]
+            else:
+                for j in range(V):
+                    q[i, j] = 0
+
+    return read
+
+
+@functools.cache
+def rows_reader(N, V, apart):
+    """a[k, n + first] of rows k, k + apart, ... below K, while n is below `stop`."""
+
+    @gpu.device
+    def read(a, q, k, K, n, stop, first, columns):
+        for i in range(N):
+            if k + i * apart < K and n < stop:
+                at = np.int64(k + i * apart) * columns + first + n
+                if V == 4:
+                    q[i, 0], q[i, 1], q[i, 2], q[i, 3] = quad(a, at)
+                else:
+                    q[i, 0] = a[np.uint64(at)]
+            else:
+                for j in range(V):
+                    q[i, j] = 0
+
+    return read
+
+
+@functools.cache
+def transposed(N, V, apart, line):
+    """Put q[i, j] to row k + j and column r + i apart of shared memory."""
+
+    @gpu.device
+    def put(shared, start, q, k, r):
+        for i in range(N):
+            for j in range(V):
+                shared[np.uint32(start + (k + j) * line + r + i * apart)] = q[i, j]
+
+    return put
+
+
+@functools.cache
+def straight(N, V, apart, line):
+    """Put q[i, j] to row k + i apart and column n + j of shared memory."""
+
+    @gpu.device
+    def put(shared, start, q, k, n):
+        for i in range(N):
+            at = start + (k + i * apart) * line + n
+            if V == 4:
+                put_quad(shared, at, q[i, 0], q[i, 1], q[i, 2], q[i, 3])
+            else:
+                shared[np.uint32(at)] = q[i, 0]
+
+    return put
+
+
+@functools.cache
+def results_writer(TM, TN, V, VY, row, column):
+    """Put acc to y[target[r] + n], for the thread's rows r below `rows` and columns n below `stop`."""
+
+    @gpu.device
+    def write(acc, y, target, rows, n0, stop, t):
+        for i in range(TM):
+            r = row(t, i)
+            if r < rows:
+                for j in range(TN // V):
+                    n = n0 + column(t, j)
+                    at = target[r] + n
+                    if V == 4 and VY == 4:
+                        if n < stop:
+                            put_quad(y, at, acc[i, 4 * j], acc[i, 4 * j + 1], acc[i, 4 * j + 2], acc[i, 4 * j + 3])
+                    else:
+                        for k in range(V):
+                            if n + k < stop:
+                                y[np.uint64(at + k)] = acc[i, V * j + k]
+
+    return write

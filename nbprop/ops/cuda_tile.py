@@ -1,0 +1,102 @@
+"""The block of results that a CUDA block holds in registers, and its product with multiply-adds.
+
+All dense ops on the GPU are one structure, the convolution's as well as the linear layer's:
+
+    global memory -> registers -> shared memory, two buffers -> registers -> multiply-adds -> epilogue
+
+A block of threads makes BM x BN results from BK terms at a time: sa[k, m] and sb[k, n] in shared memory, read as
+quads. Thread t holds TM x TN of the results, quads of rows and columns that lie a sixteenth of the block apart:
+
+    row i of t: i // 4 * HM + ty * 4 + i % 4,  quad j of columns: j * HN + tx * 4,  t = ty * NX + tx
+"""
+
+import functools
+from typing import NamedTuple
+
+from nbprop import gpu
+from nbprop.gpu import cuda
+from nbprop.ops.cuda_quads import quad
+
+__all__ = ["Form", "Tile", "fitting", "multiply_add"]
+
+
+class Tile(NamedTuple):
+    """BM x BN results of a block, BK terms at a time; a thread holds TM x TN of them."""
+
+    BM: int
+    BN: int
+    BK: int
+    TM: int
+    TN: int
+
+    @property
+    def threads(self):
+        return self.BM // self.TM * (self.BN // self.TN)
+
+
+class Form(NamedTuple):
+    """How a tile is multiplied: the distance of shared memory's rows, the product, and who holds what."""
+
+    LA: int
+    LB: int
+    step: object  # step(acc, sa, a0, sb, b0, t): acc += sa^T sb, over the BK rows from a0 and b0 on
+    row: object  # row(t, i) of acc[i, :]
+    column: object  # column(t, j) of acc[:, V j], the first of V neighbours
+    V: int
+
+
+# Large tiles first. The rows' quads lie 4 apart in shared memory's 32 banks.
+TILES = {
+    4: (Tile(128, 128, 16, 8, 8), Tile(128, 64, 16, 8, 8), Tile(128, 32, 16, 8, 4), Tile(128, 16, 16, 8, 4),
+        Tile(64, 64, 16, 8, 8), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 16, 4, 4)),
+    8: (Tile(64, 64, 16, 4, 4), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 8, 4, 4)),
+}  # fmt: skip
+BLOCKS = 128  # below, multiprocessors stand idle: a smaller tile makes more
+
+
+def fitting(rows, columns, copies, itemsize, side_by_side=4):
+    """Return the largest tile that wastes few results and still makes a block for every multiprocessor.
+
+    `side_by_side` rows are read at once by a thread where rows are neighbours in memory: a block reads a whole line.
+    """
+    least = TILES[itemsize][-1]
+    narrow = [t for t in TILES[itemsize] if t.BN < max(2 * columns, least.BN + 1) and t.BM < max(2 * rows, least.BM + 1)
+              and t.threads * side_by_side >= t.BM]
+    for tile in narrow:
+        if -(-rows // tile.BM) * -(-columns // tile.BN) * copies >= BLOCKS:
+            return tile
+    return narrow[-1]
+
+
+@functools.cache
+def multiply_add(tile, number):
+    """The product in `number` by fused multiply-adds."""
+    BM, BN, BK, TM, TN = tile
+    NX = BN // TN
+    HM, HN = 4 * (BM // TM), 4 * NX
+    LA, LB = BM + 4, BN + 4
+
+    @gpu.device
+    def step(acc, sa, a0, sb, b0, t):
+        a = cuda.local.array(TM, number)
+        b = cuda.local.array(TN, number)
+        a0 += t // NX * 4
+        b0 += t % NX * 4
+        for k in range(BK):
+            for i in range(0, TM, 4):
+                a[i], a[i + 1], a[i + 2], a[i + 3] = quad(sa, a0 + k * LA + i // 4 * HM)
+            for j in range(0, TN, 4):
+                b[j], b[j + 1], b[j + 2], b[j + 3] = quad(sb, b0 + k * LB + j // 4 * HN)
+            for i in range(TM):
+                for j in range(TN):
+                    acc[i, j] += a[i] * b[j]
+
+    @gpu.device
+    def row(t, i):
+        return i // 4 * HM + t // NX * 4 + i % 4
+
+    @gpu.device
+    def column(t, j):
+        return j * HN + t % NX * 4
+
+    return Form(LA, LB, step, row, column, 4)

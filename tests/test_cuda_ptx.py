@@ -1,0 +1,97 @@
+"""Every kernel of the same cases compiled for three generations of GPUs, and assembled; no GPU is needed.
+
+Launches are recorded instead of made: each new kernel with its argument types becomes PTX, and what ptxas says
+of its registers ends in the summary of the test run.
+"""
+
+import importlib
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from cuda_cases import arguments_of, every_case
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1",
+    reason="numba-cuda is not installed, or simulated",
+)
+CAPABILITIES = (7, 5), (8, 0), (9, 0)
+CASES = every_case()
+
+
+def ptxas():
+    """Find the assembler, in the wheel of nvcc or on the path."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [pathlib.Path(f) for f in spec.submodule_search_locations] if spec else []
+    found = [path for folder in folders for path in sorted(folder.glob("*/bin/ptxas"))]
+    return str(found[0]) if found else shutil.which("ptxas")
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Record (kernel, argument types) instead of launching, and let host memory stand for the GPU's."""
+    gpu = importlib.import_module("nbprop.gpu")
+    from numba.cuda import dispatcher
+    from numba.cuda.typing.typeof import typeof
+
+    recorded = []
+
+    def configure(kernel, grid, block, *_):
+        assert min(np.atleast_1d(grid)) > 0 and 0 < np.prod(block) <= 1024, (kernel.py_func.__name__, grid, block)
+        return lambda *arguments: recorded.append((kernel, tuple(map(typeof, arguments))))
+
+    monkeypatch.setattr(dispatcher.CUDADispatcher, "configure", configure)
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=CAPABILITIES[-1]))
+    monkeypatch.setattr(gpu, "memory", gpu.Host)
+    monkeypatch.setattr(gpu, "synchronize", lambda: None)
+    return recorded
+
+
+SEEN = set()
+
+
+@pytest.mark.parametrize(("label", "case", "dtype"), CASES, ids=[c[0] for c in CASES])
+def test_compiles(label, case, dtype, launches, record_property, tmp_path):
+    gpu = importlib.import_module("nbprop.gpu")
+    cuda = importlib.import_module(f"nbprop.ops.{case.op}.cuda")
+    module = importlib.import_module(f"nbprop.ops.{case.op}") if case.is_public else cuda
+    there = [gpu.to_device(v) if isinstance(v, np.ndarray) else v for v in arguments_of(case, dtype, cuda)]
+    getattr(module, case.name)(*there, **case.named)
+    assert launches, f"{case.name} launched no kernel"
+    for kernel, types in launches:
+        if (kernel, types) in SEEN:
+            continue
+        SEEN.add((kernel, types))
+        code = [compiled(kernel, types, capability) for capability in CAPABILITIES]
+        if ptxas():
+            used = assembled(code[-1], tmp_path)
+            record_property("ptxas", f"{case.op + '.' + kernel.py_func.__name__:40} {dtype.name}  {used['text']}")
+            assert case.spills or used["spills"] == 0, used["text"]
+
+
+def compiled(kernel, types, capability):
+    from numba import cuda
+
+    bounds = kernel.targetoptions.get("launch_bounds")
+    return cuda.compile_ptx(kernel.py_func, types, cc=capability, launch_bounds=bounds)[0]
+
+
+def assembled(code, folder):
+    """Assemble for sm_90 and return what the assembler says of registers, shared memory and spills."""
+    source = folder / "kernel.ptx"
+    source.write_text(code)
+    done = subprocess.run([ptxas(), "-arch=sm_90", "-v", "-o", str(folder / "kernel.cubin"), str(source)],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    registers = max(map(int, re.findall(r"Used (\d+) registers", done.stderr)))
+    spills = sum(map(int, re.findall(r"(\d+) bytes spill", done.stderr)))
+    stack = max(map(int, re.findall(r"(\d+) bytes stack frame", done.stderr)), default=0)
+    shared = max(map(int, re.findall(r"(\d+) bytes smem", done.stderr)), default=0)
+    text = f"{registers:3} registers, {spills} bytes spilled, {stack} of stack, {shared} of shared memory"
+    return {"spills": spills, "text": text}
