@@ -32,7 +32,8 @@ RANK = {
 
 # Ops made of products: they alone may reach the micro-kernel and what is built on it.
 DENSE_OPS = {"conv", "conv_flip", "conv_transpose", "linear", "gram"}
-DENSE = {"simd", "dense", "correlate", "outer"}
+DENSE = {"simd", "dense", "correlate", "outer", "cuda_correlate", "cuda_lanewise", "cuda_multiply", "cuda_outer",
+         "cuda_tile"}
 SHARED = {path.stem for path in PACKAGE.glob("ops/*.py")}
 
 
@@ -160,8 +161,8 @@ def public(module):
 
 
 def importable():
-    without = "__main__" if importlib.util.find_spec("numba_cuda") else ("__main__", ".cuda", ".gpu")
-    return [name for name in MODULES if not name.endswith(without)]
+    without = r"__main__$" if importlib.util.find_spec("numba_cuda") else r"(__main__|\.gpu|\.cuda(_\w+)?)$"
+    return [name for name in MODULES if not re.search(without, name)]
 
 
 @pytest.mark.parametrize("name", importable())

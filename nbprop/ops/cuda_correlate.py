@@ -16,7 +16,7 @@ from nbprop.gpu import cuda
 from nbprop.ops import cuda_moves as moves
 from nbprop.ops import cuda_tile as tiles
 
-__all__ = ["Taps", "correlate"]
+__all__ = ["Groups", "Taps", "correlate"]
 
 _OUTSIDE = -(1 << 30)  # the first row of windows that no output pixel has: none of it lies in the image
 
@@ -32,23 +32,36 @@ class Taps(NamedTuple):
     CW: int
 
 
+class Groups(NamedTuple):
+    """Columns of w, and how far the groups of a correlation are apart in x, in w's columns or w, in y."""
+
+    columns: int
+    x: int
+    w: int
+    y: int
+
+
 @functools.cache
-def _sizes(p, columns, taps):
-    """Return the numbers a kernel needs; 32 bits, as launching costs and dividing takes longer with more."""
+def _sizes(p, groups, taps):
+    """Return the numbers a kernel needs; 32 bits where they do, as dividing takes longer with more."""
     rows = p.N * p.OH * p.OW
-    numbers = (rows, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH, p.OW, columns)
-    return tuple(map(np.int32, numbers)), tuple(map(np.int64, (p.Y0, p.YN, p.YH, p.YW))), tuple(map(np.int32, taps))
+    numbers = (rows, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH, p.OW,
+               groups.columns)
+    strides = p.Y0, p.YN, p.YH, p.YW, *groups[1:]
+    return tuple(map(np.int32, numbers)), tuple(map(np.int64, strides)), tuple(map(np.int32, taps))
 
 
-def correlate(x, w, b, y, p, floor, taps=None):
+def correlate(x, w, b, y, p, floor, taps=None, groups=None):
     """Fill the part of y that correlation `p` makes: max(x correlated with w, plus b, `floor`); flat arrays.
 
-    Without `taps`, w is (KH, KW, CG, O), its columns p's output channels; with them, its rows are.
+    Without `taps`, w is (KH, KW, CG, O), its columns p's output channels; with them, its rows are. `groups` says
+    where those lie that are not a convolution's.
     """
     rows = p.N * p.OH * p.OW
     if rows == 0 or p.OG == 0:
         return
-    total = p.G * p.OG if taps is None else p.C  # columns of w
+    if groups is None:
+        groups = Groups(p.G * p.OG, p.CG, p.OG, p.OG) if taps is None else Groups(p.C, p.CG, p.CG, p.OG)
     fit = moves.aligned(x, w, y)
     wide = 4 if fit and p.CG % 4 == 0 and p.C % 4 == 0 else 1
     wide_w = wide if taps is not None else 4 if fit and p.OG % 4 == 0 else 1
@@ -57,7 +70,7 @@ def correlate(x, w, b, y, p, floor, taps=None):
     b = w[:0] if b is None else b
     made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_w, wide_y, taps is not None)
     grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G
-    made[grid, tile.threads](x, w, b, y, floor, *_sizes(p, total, taps or Taps(0, 0, 0, 0, 0, 0)))
+    made[grid, tile.threads](x, w, b, y, floor, *_sizes(p, groups, taps or Taps(0, 0, 0, 0, 0, 0)))
 
 
 @functools.cache
@@ -90,7 +103,7 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
         qa = cuda.local.array((NA, V), number)
         qb = cuda.local.array((NB, VB), number)
         M, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW, columns = sizes
-        Y0, YN, YH, YW = strides
+        Y0, YN, YH, YW, XG, WG, YG = strides
         t, group = cuda.threadIdx.x, cuda.blockIdx.z
         first, n0 = cuda.blockIdx.x * BM, cuda.blockIdx.y * BN
         for r in range(t, BM, threads):
@@ -100,8 +113,8 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
                 ow, line = pixel % np.uint32(OW), pixel // np.uint32(OW)
                 oh, n = line % np.uint32(OH), line // np.uint32(OH)
                 top[r], left[r] = np.int32(oh) * SH - TOP, np.int32(ow) * SW - LEFT
-                source[r] = ((np.int64(n) * H + top[r]) * W + left[r]) * C + group * CG
-                target[r] = Y0 + np.int64(n) * YN + np.int64(oh) * YH + np.int64(ow) * YW + group * OG
+                source[r] = ((np.int64(n) * H + top[r]) * W + left[r]) * C + group * XG
+                target[r] = Y0 + np.int64(n) * YN + np.int64(oh) * YH + np.int64(ow) * YW + group * YG
         for i in range(TM):
             for j in range(TN):
                 acc[i, j] = 0
@@ -115,9 +128,9 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
             if k0 + BK < K:
                 read(x, qa, source, top, left, ra, kh, kw, c, KH, DH, DW, H, W, C)
                 if turned:
-                    read_columns(w, qb, n0 + ra, kh, kw, group * CG + c, KH, KW, columns, taps)
+                    read_columns(w, qb, n0 + ra, kh, kw, group * WG + c, KH, KW, columns, taps)
                 else:
-                    read_rows(w, qb, k0 + BK + kb, K, n0 + nb, OG, group * OG, columns)
+                    read_rows(w, qb, k0 + BK + kb, K, n0 + nb, OG, group * WG, columns)
                 kh, kw, c = _ahead(kh, kw, c + BK, KW, CG)
             if k0 >= 0:
                 step(acc, sa, now * (BK * LA), sb, now * (BK * LB), t)

@@ -9,6 +9,7 @@ how many depends on the sizes alone, so that a run gives the same bits again.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from nbprop.ops import cuda_moves as moves
 from nbprop.ops import cuda_tile as tiles
 from nbprop.ops.cuda_quads import quad
 
-__all__ = ["outer", "sum_parts", "sum_rows"]
+__all__ = ["Groups", "outer", "run", "sum_parts", "sum_rows"]
 
 _BLOCKS = 512  # wanted: a few for every multiprocessor
 _PIXELS = 256  # at least, of a part
@@ -28,25 +29,40 @@ _ROOM = 1 << 26  # elements at most, of all parts
 
 def outer(x, dy, dw, db, p, scratch):
     """Fill dw (KH, KW, CG, G OG) and db (G OG); flat arrays. `scratch` is a gpu.Scratch of their dtype."""
-    rows, columns, pixels = p.KH * p.KW * p.CG + 1, p.G * p.OG, p.N * p.OH * p.OW
+    rows = p.KH * p.KW * p.CG + 1
+    run(x, dy, dw, db, p, rows, Groups(p.G * p.OG, p.CG, p.OG, p.OG), scratch)
+
+
+class Groups(NamedTuple):
+    """Elements between rows of dw, and pixels of dy, and how far the groups are apart in x, dy and dw."""
+
+    columns: int
+    x: int
+    dy: int
+    dw: int
+
+
+def run(x, dy, dw, db, p, rows, groups, scratch, scale=1):
+    """Fill dw, and db if `rows` has one for it, with `scale` times the sums."""
     wide = 4 if moves.aligned(x) and p.CG % 4 == 0 and p.C % 4 == 0 else 1
     tile = tiles.fitting(rows, p.OG, 1 << 30, x.dtype.itemsize, wide)
+    size, pixels = dw.size + db.size, p.N * p.OH * p.OW
     blocks = -(-rows // tile.BM) * -(-p.OG // tile.BN)
-    parts = max(1, min(_BLOCKS // (blocks * p.G), pixels // _PIXELS, _ROOM // (rows * columns)))
+    parts = max(1, min(_BLOCKS // (blocks * p.G), pixels // _PIXELS, _ROOM // size))
     depth = -(-pixels // (parts * tile.BK)) * tile.BK
-    room = scratch.room(parts * rows * columns)
+    room = scratch.room(parts * size)
     wide_dy = 4 if moves.aligned(dy) and p.OG % 4 == 0 else 1
     made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_dy)
     grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G * parts
-    made[grid, tile.threads](x, dy, room, *_sizes(p, parts, depth))
-    sum_parts(room, dw, db, parts)
+    made[grid, tile.threads](x, dy, room, *_sizes(p, parts, depth, rows, size, groups))
+    sum_parts(room, dw, db, parts, scale)
 
 
 @functools.cache
-def _sizes(p, parts, depth):
+def _sizes(p, parts, depth, rows, size, groups):
     numbers = (p.N * p.OH * p.OW, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH,
-               p.OW, p.G * p.OG, parts, depth)
-    return (tuple(map(np.int32, numbers)),)
+               p.OW, parts, depth, rows)
+    return tuple(map(np.int32, numbers)), tuple(map(np.int64, (size, *groups)))
 
 
 @functools.cache
@@ -63,19 +79,20 @@ def _kernel(tile, number, multiply, V, VB):
     write = moves.results_writer(TM, TN, width, VB, row, column)
 
     @gpu.kernel(launch_bounds=threads)
-    def outer_product(x, dy, parts, sizes):
+    def outer_product(x, dy, parts, sizes, groups):
         sa = cuda.shared.array(SA, number, alignment=aligned)
         sb = cuda.shared.array(SB, number, alignment=aligned)
         target = cuda.shared.array(BM, gpu.int64)
         acc = cuda.local.array((TM, TN), number)
         qa = cuda.local.array((NA, V), number)
         qb = cuda.local.array((NB, VB), number)
-        pixels, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW, columns, count, depth = sizes
+        pixels, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW, count, depth, rows = sizes
+        size, columns, XG, DG, TG = groups
         t, group, part = cuda.threadIdx.x, cuda.blockIdx.z // count, cuda.blockIdx.z % count
         m0, n0 = cuda.blockIdx.x * BM, cuda.blockIdx.y * BN
         M = KH * KW * CG
         for r in range(t, BM, threads):
-            target[r] = (np.int64(part) * (M + 1) + m0 + r) * columns + group * OG
+            target[r] = part * size + group * TG + (m0 + r) * columns
         for i in range(TM):
             for j in range(TN):
                 acc[i, j] = 0
@@ -86,14 +103,14 @@ def _kernel(tile, number, multiply, V, VB):
         tap, c = np.uint32(m) // np.uint32(CG), np.uint32(m) % np.uint32(CG)
         down = np.int32(tap // np.uint32(KW)) * DH - TOP
         right = np.int32(tap % np.uint32(KW)) * DW - LEFT
-        channel = group * CG + np.int32(c)
+        channel = group * XG + np.int32(c)
         begin = part * depth
         stop = min(begin + depth, pixels)
         now = 0
         for k0 in range(begin - BK, stop, BK):  # the pixels that are read; those before them are multiplied
             if k0 + BK < stop:
                 read_x(x, qa, k0 + BK + ra, stop, m, M, down, right, channel, H, W, C, SH, SW, OH, OW)
-                read_dy(dy, qb, k0 + BK + rb, stop, n0 + nb, OG, group * OG, columns)
+                read_dy(dy, qb, k0 + BK + rb, stop, n0 + nb, OG, group * DG, columns)
             if k0 >= begin:
                 step(acc, sa, now * (BK * LA), sb, now * (BK * LB), t)
                 now = 1 - now
@@ -101,7 +118,7 @@ def _kernel(tile, number, multiply, V, VB):
                 put_x(sa, now * (BK * LA), qa, ra, ma)
                 put_dy(sb, now * (BK * LB), qb, rb, nb)
                 cuda.syncthreads()
-        write(acc, parts, target, M + 1 - m0, n0, OG, t)
+        write(acc, parts, target, rows - m0, n0, OG, t)
 
     return outer_product
 
@@ -162,19 +179,20 @@ def _row_sums(threads, width, dtype):
     return row_sums
 
 
-def sum_parts(parts, dw, db, count):
-    """Add `count` parts, each of dw and then db, in order."""
-    _sum_parts[gpu.blocks(dw.size + db.size), gpu.THREADS](parts, dw, db, count)
+def sum_parts(parts, dw, db, count, scale=1):
+    """Add `count` parts, each of dw and then db, in order, and multiply by `scale`."""
+    if dw.size + db.size:
+        _sum_parts[gpu.blocks(dw.size + db.size), gpu.THREADS](parts, dw, db, count, dw.dtype.type(scale))
 
 
 @gpu.kernel
-def _sum_parts(parts, dw, db, count):
+def _sum_parts(parts, dw, db, count, scale):
     size = dw.size + db.size
     for i in range(cuda.grid(1), size, cuda.gridsize(1)):
         total = parts[i]
         for part in range(1, count):
             total += parts[part * size + i]
         if i < dw.size:
-            dw[i] = total
+            dw[i] = scale * total
         else:
-            db[i - dw.size] = total
+            db[i - dw.size] = scale * total
