@@ -43,12 +43,7 @@ class Groups(NamedTuple):
 
 @functools.cache
 def _sizes(p, groups, taps):
-    """Return the numbers a kernel needs; 32 bits where they do, as dividing takes longer with more."""
-    rows = p.N * p.OH * p.OW
-    numbers = (rows, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH, p.OW,
-               groups.columns)
-    strides = p.Y0, p.YN, p.YH, p.YW, *groups[1:]
-    return tuple(map(np.int32, numbers)), tuple(map(np.int64, strides)), tuple(map(np.int32, taps))
+    return moves.table(p, *groups[1:], groups.columns, p.Y0, p.YN, p.YH, p.YW, *taps)
 
 
 def correlate(x, w, b, y, p, floor, taps=None, groups=None):
@@ -70,7 +65,7 @@ def correlate(x, w, b, y, p, floor, taps=None, groups=None):
     b = w[:0] if b is None else b
     made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_w, wide_y, taps is not None)
     grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G
-    made[grid, tile.threads](x, w, b, y, floor, *_sizes(p, groups, taps or Taps(0, 0, 0, 0, 0, 0)))
+    made[grid, tile.threads](x, w, b, y, floor, _sizes(p, groups, taps or Taps(0, 0, 0, 0, 0, 0)))
 
 
 @functools.cache
@@ -84,7 +79,7 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
     NA = BM // RA
     RB = threads * V // BK if turned else threads * VW // BN
     NB = BN // RB if turned else BK // RB
-    VB = V if turned else VW
+    VB, LINE = V if turned else VW, BN // VW
     read, read_columns = moves.windows_reader(NA, V, RA), moves.columns_reader(NB, V, RB)
     read_rows = moves.rows_reader(NB, VW, RB)
     put_a, put_b = moves.transposed(NA, V, RA, LA), moves.transposed(NB, V, RB, LB)
@@ -92,7 +87,7 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
     finish, write = _finisher(TM, TN, width, column), moves.results_writer(TM, TN, width, VY, row, column)
 
     @gpu.kernel(launch_bounds=threads)
-    def correlation(x, w, b, y, floor, sizes, strides, taps):
+    def correlation(x, w, b, y, floor, sizes):
         sa = cuda.shared.array(SA, number, alignment=aligned)
         sb = cuda.shared.array(SB, number, alignment=aligned)
         source = cuda.shared.array(BM, gpu.int64)
@@ -102,10 +97,11 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
         acc = cuda.local.array((TM, TN), number)
         qa = cuda.local.array((NA, V), number)
         qb = cuda.local.array((NB, VB), number)
-        M, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW, columns = sizes
-        Y0, YN, YH, YW, XG, WG, YG = strides
+        M, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW = moves.geometry(sizes)
+        XG, WG, YG, columns = moves.four(sizes, 16)
+        Y0, YN, YH, YW = moves.four(sizes, 20)
         t, group = cuda.threadIdx.x, cuda.blockIdx.z
-        first, n0 = cuda.blockIdx.x * BM, cuda.blockIdx.y * BN
+        first, n0 = cuda.blockIdx.x * BM, np.int32(cuda.blockIdx.y * BN)
         for r in range(t, BM, threads):
             top[r] = _OUTSIDE
             if first + r < M:
@@ -119,22 +115,22 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
             for j in range(TN):
                 acc[i, j] = 0
         cuda.syncthreads()
-        K = KH * KW * CG
-        ka, ra = t % QUADS * V, t // QUADS
-        kb, nb = (0, 0) if turned else (t // (BN // VW), t % (BN // VW) * VW)
+        K = np.int32(KH * KW * CG)
+        ka, ra = np.int32(t % QUADS * V), np.int32(t // QUADS)
+        kb, nb = np.int32(t // LINE), np.int32(t % LINE * VW)
         kh, kw, c = _split(ka, KW, CG)
-        now = 0
-        for k0 in range(-BK, K, BK):  # the terms that are read; those before them are multiplied
+        now = np.int32(0)
+        for k0 in range(np.int32(-BK), K, np.int32(BK)):  # terms that are read; those before them are multiplied
             if k0 + BK < K:
                 read(x, qa, source, top, left, ra, kh, kw, c, KH, DH, DW, H, W, C)
                 if turned:
-                    read_columns(w, qb, n0 + ra, kh, kw, group * WG + c, KH, KW, columns, taps)
+                    read_columns(w, qb, n0 + ra, kh, kw, group * WG + c, KH, KW, columns, sizes)
                 else:
                     read_rows(w, qb, k0 + BK + kb, K, n0 + nb, OG, group * WG, columns)
-                kh, kw, c = _ahead(kh, kw, c + BK, KW, CG)
+                kh, kw, c = _ahead(kh, kw, np.int32(c + BK), KW, CG)
             if k0 >= 0:
                 step(acc, sa, now * (BK * LA), sb, now * (BK * LB), t)
-                now = 1 - now
+                now = np.int32(1 - now)
             if k0 + BK < K:
                 put_a(sa, now * (BK * LA), qa, ka, ra)
                 if turned:
@@ -167,18 +163,18 @@ def _finisher(TM, TN, V, column):
 def _split(k, KW, CG):
     """Return (kh, kw, c) of term k."""
     if KW == 0 or CG == 0:
-        return 0, 0, 0
-    tap = k // CG
-    return tap // KW, tap % KW, k % CG
+        return np.int32(0), np.int32(0), np.int32(0)
+    tap = np.uint32(k) // np.uint32(CG)
+    return np.int32(tap // np.uint32(KW)), np.int32(tap % np.uint32(KW)), np.int32(np.uint32(k) % np.uint32(CG))
 
 
 @gpu.device
 def _ahead(kh, kw, c, KW, CG):
     """Carry what of c passes CG over to the taps."""
     while c >= CG:
-        c -= CG
-        kw += 1
+        c = np.int32(c - CG)
+        kw = np.int32(kw + 1)
         if kw == KW:
-            kw = 0
-            kh += 1
+            kw = np.int32(0)
+            kh = np.int32(kh + 1)
     return kh, kw, c

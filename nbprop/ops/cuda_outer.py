@@ -54,15 +54,13 @@ def run(x, dy, dw, db, p, rows, groups, scratch, scale=1):
     wide_dy = 4 if moves.aligned(dy) and p.OG % 4 == 0 else 1
     made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_dy)
     grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G * parts
-    made[grid, tile.threads](x, dy, room, *_sizes(p, parts, depth, rows, size, groups))
+    made[grid, tile.threads](x, dy, room, _sizes(p, parts, depth, rows, size, groups))
     sum_parts(room, dw, db, parts, scale)
 
 
 @functools.cache
 def _sizes(p, parts, depth, rows, size, groups):
-    numbers = (p.N * p.OH * p.OW, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH,
-               p.OW, parts, depth, rows)
-    return tuple(map(np.int32, numbers)), tuple(map(np.int64, (size, *groups)))
+    return moves.table(p, *groups, parts, depth, rows, size)
 
 
 @functools.cache
@@ -74,22 +72,24 @@ def _kernel(tile, number, multiply, V, VB):
     SA, SB = 2 * BK * LA, 2 * BK * LB
     RA, RB = threads * V // BM, threads * VB // BN
     NA, NB = BK // RA, BK // RB
+    LINE, LINE_B = BM // V, BN // VB
     read_x, read_dy = _pixels_reader(NA, V, RA), moves.rows_reader(NB, VB, RB)
     put_x, put_dy = moves.straight(NA, V, RA, LA), moves.straight(NB, VB, RB, LB)
     write = moves.results_writer(TM, TN, width, VB, row, column)
 
     @gpu.kernel(launch_bounds=threads)
-    def outer_product(x, dy, parts, sizes, groups):
+    def outer_product(x, dy, parts, sizes):
         sa = cuda.shared.array(SA, number, alignment=aligned)
         sb = cuda.shared.array(SB, number, alignment=aligned)
         target = cuda.shared.array(BM, gpu.int64)
         acc = cuda.local.array((TM, TN), number)
         qa = cuda.local.array((NA, V), number)
         qb = cuda.local.array((NB, VB), number)
-        pixels, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW, count, depth, rows = sizes
-        size, columns, XG, DG, TG = groups
+        pixels, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW = moves.geometry(sizes)
+        columns, XG, DG, TG = moves.four(sizes, 16)
+        count, depth, rows, size = moves.four(sizes, 20)
         t, group, part = cuda.threadIdx.x, cuda.blockIdx.z // count, cuda.blockIdx.z % count
-        m0, n0 = cuda.blockIdx.x * BM, cuda.blockIdx.y * BN
+        m0, n0 = np.int32(cuda.blockIdx.x * BM), np.int32(cuda.blockIdx.y * BN)
         M = KH * KW * CG
         for r in range(t, BM, threads):
             target[r] = part * size + group * TG + (m0 + r) * columns
@@ -97,23 +97,23 @@ def _kernel(tile, number, multiply, V, VB):
             for j in range(TN):
                 acc[i, j] = 0
         cuda.syncthreads()
-        ma, ra = t % (BM // V) * V, t // (BM // V)
-        nb, rb = t % (BN // VB) * VB, t // (BN // VB)
-        m = m0 + ma
+        ma, ra = np.int32(t % LINE * V), np.int32(t // LINE)
+        nb, rb = np.int32(t % LINE_B * VB), np.int32(t // LINE_B)
+        m, M = np.int32(m0 + ma), np.int32(M)
         tap, c = np.uint32(m) // np.uint32(CG), np.uint32(m) % np.uint32(CG)
-        down = np.int32(tap // np.uint32(KW)) * DH - TOP
-        right = np.int32(tap % np.uint32(KW)) * DW - LEFT
+        down = np.int32(np.int32(tap // np.uint32(KW)) * DH - TOP)
+        right = np.int32(np.int32(tap % np.uint32(KW)) * DW - LEFT)
         channel = group * XG + np.int32(c)
-        begin = part * depth
-        stop = min(begin + depth, pixels)
-        now = 0
-        for k0 in range(begin - BK, stop, BK):  # the pixels that are read; those before them are multiplied
+        begin = np.int32(part * depth)
+        stop = np.int32(min(begin + depth, pixels))
+        now = np.int32(0)
+        for k0 in range(np.int32(begin - BK), stop, np.int32(BK)):  # the pixels that are read; those before them are multiplied
             if k0 + BK < stop:
                 read_x(x, qa, k0 + BK + ra, stop, m, M, down, right, channel, H, W, C, SH, SW, OH, OW)
                 read_dy(dy, qb, k0 + BK + rb, stop, n0 + nb, OG, group * DG, columns)
             if k0 >= begin:
                 step(acc, sa, now * (BK * LA), sb, now * (BK * LB), t)
-                now = 1 - now
+                now = np.int32(1 - now)
             if k0 + BK < stop:
                 put_x(sa, now * (BK * LA), qa, ra, ma)
                 put_dy(sb, now * (BK * LB), qb, rb, nb)
@@ -136,7 +136,7 @@ def _pixels_reader(N, V, apart):
                 pixel = np.uint32(k + i * apart)
                 ow, line = pixel % np.uint32(OW), pixel // np.uint32(OW)
                 oh, n = line % np.uint32(OH), line // np.uint32(OH)
-                h, v = np.int32(oh) * SH + down, np.int32(ow) * SW + right
+                h, v = np.int32(np.int32(oh) * SH + down), np.int32(np.int32(ow) * SW + right)
                 if m == M:
                     q[i, 0] = 1
                 elif m < M and h >= 0 and h < H and v >= 0 and v < W:
