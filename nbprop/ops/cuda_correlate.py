@@ -63,7 +63,7 @@ def correlate(x, w, b, y, p, floor, taps=None, groups=None):
     wide_y = 4 if fit and p.OG % 4 == 0 and (p.Y0 | p.YN | p.YH | p.YW) % 4 == 0 else 1
     tile = tiles.fitting(rows, p.OG, p.G, x.dtype.itemsize)
     b = w[:0] if b is None else b
-    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_w, wide_y, taps is not None)
+    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiplication(x.dtype), wide, wide_w, wide_y, taps is not None)
     grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G
     made[grid, tile.threads](x, w, b, y, floor, _sizes(p, groups, taps or Taps(0, 0, 0, 0, 0, 0)))
 
@@ -82,8 +82,8 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
     VB, LINE = V if turned else VW, BN // VW
     read, read_columns = moves.windows_reader(NA, V, RA), moves.columns_reader(NB, V, RB)
     read_rows = moves.rows_reader(NB, VW, RB)
-    put_a, put_b = moves.transposed(NA, V, RA, LA), moves.transposed(NB, V, RB, LB)
-    put_rows = moves.straight(NB, VW, RB, LB)
+    put_a, put_b = (moves.transposed(*which, form.converted) for which in ((NA, V, RA, LA), (NB, V, RB, LB)))
+    put_rows = moves.straight(NB, VW, RB, LB, form.converted)
     finish, write = _finisher(TM, TN, width, column), moves.results_writer(TM, TN, width, VY, row, column)
 
     @gpu.kernel(launch_bounds=threads)

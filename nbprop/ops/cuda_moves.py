@@ -110,20 +110,20 @@ def rows_reader(N, V, apart):
 
 
 @functools.cache
-def transposed(N, V, apart, line):
+def transposed(N, V, apart, line, converted):
     """Put q[i, j] to row k + j and column r + i apart of shared memory."""
 
     @gpu.device
     def put(shared, start, q, k, r):
         for i in range(N):
             for j in range(V):
-                shared[np.uint32(start + (k + j) * line + r + i * apart)] = q[i, j]
+                shared[np.uint32(start + (k + j) * line + r + i * apart)] = converted(q[i, j])
 
     return put
 
 
 @functools.cache
-def straight(N, V, apart, line):
+def straight(N, V, apart, line, converted):
     """Put q[i, j] to row k + i apart and column n + j of shared memory."""
 
     @gpu.device
@@ -131,9 +131,9 @@ def straight(N, V, apart, line):
         for i in range(N):
             at = start + (k + i * apart) * line + n
             if V == 4:
-                put_quad(shared, at, q[i, 0], q[i, 1], q[i, 2], q[i, 3])
+                put_quad(shared, at, converted(q[i, 0]), converted(q[i, 1]), converted(q[i, 2]), converted(q[i, 3]))
             else:
-                shared[np.uint32(at)] = q[i, 0]
+                shared[np.uint32(at)] = converted(q[i, 0])
 
     return put
 

@@ -52,7 +52,7 @@ def run(x, dy, dw, db, p, rows, groups, scratch, scale=1):
     depth = -(-pixels // (parts * tile.BK)) * tile.BK
     room = scratch.room(parts * size)
     wide_dy = 4 if moves.aligned(dy) and p.OG % 4 == 0 else 1
-    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_dy)
+    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiplication(x.dtype), wide, wide_dy)
     grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G * parts
     made[grid, tile.threads](x, dy, room, _sizes(p, parts, depth, rows, size, groups))
     sum_parts(room, dw, db, parts, scale)
@@ -74,7 +74,7 @@ def _kernel(tile, number, multiply, V, VB):
     NA, NB = BK // RA, BK // RB
     LINE, LINE_B = BM // V, BN // VB
     read_x, read_dy = _pixels_reader(NA, V, RA), moves.rows_reader(NB, VB, RB)
-    put_x, put_dy = moves.straight(NA, V, RA, LA), moves.straight(NB, VB, RB, LB)
+    put_x, put_dy = (moves.straight(*which, form.converted) for which in ((NA, V, RA, LA), (NB, VB, RB, LB)))
     write = moves.results_writer(TM, TN, width, VB, row, column)
 
     @gpu.kernel(launch_bounds=threads)
@@ -107,7 +107,7 @@ def _kernel(tile, number, multiply, V, VB):
         begin = np.int32(part * depth)
         stop = np.int32(min(begin + depth, pixels))
         now = np.int32(0)
-        for k0 in range(np.int32(begin - BK), stop, np.int32(BK)):  # the pixels that are read; those before them are multiplied
+        for k0 in range(np.int32(begin - BK), stop, np.int32(BK)):  # pixels that are read
             if k0 + BK < stop:
                 read_x(x, qa, k0 + BK + ra, stop, m, M, down, right, channel, H, W, C, SH, SW, OH, OW)
                 read_dy(dy, qb, k0 + BK + rb, stop, n0 + nb, OG, group * DG, columns)

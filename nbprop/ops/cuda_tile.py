@@ -11,38 +11,14 @@ quads. Thread t holds TM x TN of the results, quads of rows and columns that lie
 """
 
 import functools
-from typing import NamedTuple
 
-from nbprop import gpu
+from nbprop import gpu, precision
 from nbprop.gpu import cuda
+from nbprop.ops import cuda_tensor
+from nbprop.ops.cuda_form import Form, Tile
 from nbprop.ops.cuda_quads import quad
 
-__all__ = ["Form", "Tile", "fitting", "multiply_add"]
-
-
-class Tile(NamedTuple):
-    """BM x BN results of a block, BK terms at a time; a thread holds TM x TN of them."""
-
-    BM: int
-    BN: int
-    BK: int
-    TM: int
-    TN: int
-
-    @property
-    def threads(self):
-        return self.BM // self.TM * (self.BN // self.TN)
-
-
-class Form(NamedTuple):
-    """How a tile is multiplied: the distance of shared memory's rows, the product, and who holds what."""
-
-    LA: int
-    LB: int
-    step: object  # step(acc, sa, a0, sb, b0, t): acc += sa^T sb, over the BK rows from a0 and b0 on
-    row: object  # row(t, i) of acc[i, :]
-    column: object  # column(t, j) of acc[:, V j], the first of V neighbours
-    V: int
+__all__ = ["fitting", "multiplication", "multiply_add"]
 
 
 # Large tiles first. The rows' quads lie 4 apart in shared memory's 32 banks.
@@ -66,6 +42,19 @@ def fitting(rows, columns, copies, itemsize, side_by_side=4):
         if -(-rows // tile.BM) * -(-columns // tile.BN) * copies >= BLOCKS:
             return tile
     return narrow[-1]
+
+
+def multiplication(dtype):
+    """Return the form of product that is allowed for `dtype` on this GPU."""
+    allowed = precision.products()
+    if allowed == "float32" or dtype.itemsize != 4 or gpu.capability() < (8, 0):
+        return multiply_add
+    return cuda_tensor.bf16 if allowed == "bf16" else cuda_tensor.tf32
+
+
+@gpu.device
+def _unchanged(x):
+    return x
 
 
 @functools.cache
@@ -99,4 +88,4 @@ def multiply_add(tile, number):
     def column(t, j):
         return j * HN + t % NX * 4
 
-    return Form(LA, LB, step, row, column, 4)
+    return Form(LA, LB, step, row, column, 4, _unchanged)
