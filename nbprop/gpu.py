@@ -162,6 +162,13 @@ class Array:
         return self.phantom.__array_interface__["data"][0]
 
     @functools.cached_property
+    def run(self):
+        """All elements as one run of memory, in their order there."""
+        if not self.transpose(_order(self)).flags.c_contiguous:
+            raise ValueError(f"array on the GPU has shape {self.shape} and strides {self.strides}, which leave gaps")
+        return Array(_phantom((self.size,), self.dtype.str, self.address, None), self.owner)
+
+    @functools.cached_property
     def _numba_type_(self):
         return _type(self.dtype, self.ndim, self.flags.c_contiguous)
 

@@ -41,31 +41,31 @@ class Groups(NamedTuple):
     y: int
 
 
-@functools.cache
-def _sizes(p, groups, taps):
-    return moves.table(p, *groups[1:], groups.columns, p.Y0, p.YN, p.YH, p.YW, *taps)
-
-
 def correlate(x, w, b, y, p, floor, taps=None, groups=None):
     """Fill the part of y that correlation `p` makes: max(x correlated with w, plus b, `floor`); flat arrays.
 
     Without `taps`, w is (KH, KW, CG, O), its columns p's output channels; with them, its rows are. `groups` says
     where those lie that are not a convolution's.
     """
+    if p.N * p.OH * p.OW * p.OG:
+        choice = tiles.TILES[x.dtype.itemsize], tiles.multiplication(x.dtype)
+        kernel, grid, threads, table = _launch(p, taps, groups, x.dtype, moves.aligned(x, w, y), *choice)
+        kernel[grid, threads](x, w, w[:0] if b is None else b, y, floor, table)
+
+
+@functools.cache
+def _launch(p, taps, groups, dtype, fit, choice, multiply):
+    """Choose the kernel of a correlation; return it, its grid, its threads, and the numbers that it needs."""
     rows = p.N * p.OH * p.OW
-    if rows == 0 or p.OG == 0:
-        return
     if groups is None:
         groups = Groups(p.G * p.OG, p.CG, p.OG, p.OG) if taps is None else Groups(p.C, p.CG, p.CG, p.OG)
-    fit = moves.aligned(x, w, y)
+    tile = tiles.fitting(choice, rows, p.OG, p.G)
     wide = 4 if fit and p.CG % 4 == 0 and p.C % 4 == 0 else 1
     wide_w = wide if taps is not None else 4 if fit and p.OG % 4 == 0 else 1
     wide_y = 4 if fit and p.OG % 4 == 0 and (p.Y0 | p.YN | p.YH | p.YW) % 4 == 0 else 1
-    tile = tiles.fitting(rows, p.OG, p.G, x.dtype.itemsize)
-    b = w[:0] if b is None else b
-    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiplication(x.dtype), wide, wide_w, wide_y, taps is not None)
-    grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G
-    made[grid, tile.threads](x, w, b, y, floor, _sizes(p, groups, taps or Taps(0, 0, 0, 0, 0, 0)))
+    made = _kernel(tile, gpu.from_dtype(dtype), multiply, wide, wide_w, wide_y, taps is not None)
+    table = moves.table(p, *groups[1:], groups.columns, p.Y0, p.YN, p.YH, p.YW, *(taps or (0,) * 6))
+    return made, (-(-rows // tile.BM), -(-p.OG // tile.BN), p.G), tile.threads, table
 
 
 @functools.cache

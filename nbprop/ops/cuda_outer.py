@@ -44,23 +44,26 @@ class Groups(NamedTuple):
 
 def run(x, dy, dw, db, p, rows, groups, scratch, scale=1):
     """Fill dw, and db if `rows` has one for it, with `scale` times the sums."""
-    wide = 4 if moves.aligned(x) and p.CG % 4 == 0 and p.C % 4 == 0 else 1
-    tile = tiles.fitting(rows, p.OG, 1 << 30, x.dtype.itemsize, wide)
-    size, pixels = dw.size + db.size, p.N * p.OH * p.OW
-    blocks = -(-rows // tile.BM) * -(-p.OG // tile.BN)
-    parts = max(1, min(_BLOCKS // (blocks * p.G), pixels // _PIXELS, _ROOM // size))
-    depth = -(-pixels // (parts * tile.BK)) * tile.BK
+    choice = tiles.TILES[x.dtype.itemsize], tiles.multiplication(x.dtype), _PIXELS
+    fit, size = moves.aligned(x, dy), dw.size + db.size
+    kernel, grid, threads, parts, table = _launch(p, rows, groups, size, x.dtype, fit, *choice)
     room = scratch.room(parts * size)
-    wide_dy = 4 if moves.aligned(dy) and p.OG % 4 == 0 else 1
-    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiplication(x.dtype), wide, wide_dy)
-    grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G * parts
-    made[grid, tile.threads](x, dy, room, _sizes(p, parts, depth, rows, size, groups))
+    kernel[grid, threads](x, dy, room, table)
     sum_parts(room, dw, db, parts, scale)
 
 
 @functools.cache
-def _sizes(p, parts, depth, rows, size, groups):
-    return moves.table(p, *groups, parts, depth, rows, size)
+def _launch(p, rows, groups, size, dtype, fit, choice, multiply, least):
+    """Choose the kernel of a product; return it, its grid, its threads, the parts, and the numbers that it needs."""
+    wide = 4 if fit and p.CG % 4 == 0 and p.C % 4 == 0 else 1
+    wide_dy = 4 if fit and p.OG % 4 == 0 else 1
+    tile = tiles.fitting(choice, rows, p.OG, 1 << 30, wide)
+    blocks, pixels = -(-rows // tile.BM) * -(-p.OG // tile.BN), p.N * p.OH * p.OW
+    parts = max(1, min(_BLOCKS // (blocks * p.G), pixels // least, _ROOM // max(size, 1)))
+    depth = -(-pixels // (parts * tile.BK)) * tile.BK
+    made = _kernel(tile, gpu.from_dtype(dtype), multiply, wide, wide_dy)
+    grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G * parts
+    return made, grid, tile.threads, parts, moves.table(p, *groups, parts, depth, rows, size)
 
 
 @functools.cache

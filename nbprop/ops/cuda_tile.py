@@ -21,22 +21,22 @@ from nbprop.ops.cuda_quads import quad
 __all__ = ["fitting", "multiplication", "multiply_add"]
 
 
-# Large tiles first. The rows' quads lie 4 apart in shared memory's 32 banks.
+# Large tiles first; few warps read further ahead. The rows' quads lie 4 apart in shared memory's 32 banks.
 TILES = {
     4: (Tile(128, 128, 16, 8, 8), Tile(128, 64, 16, 8, 8), Tile(128, 32, 16, 8, 4), Tile(128, 16, 16, 8, 4),
-        Tile(64, 64, 16, 8, 8), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 16, 4, 4)),
+        Tile(64, 64, 16, 8, 8), Tile(64, 32, 16, 4, 4), Tile(32, 32, 32, 4, 4), Tile(32, 16, 32, 4, 4)),
     8: (Tile(64, 64, 16, 4, 4), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 8, 4, 4)),
 }  # fmt: skip
 BLOCKS = 128  # below, multiprocessors stand idle: a smaller tile makes more
 
 
-def fitting(rows, columns, copies, itemsize, side_by_side=4):
-    """Return the largest tile that wastes few results and still makes a block for every multiprocessor.
+def fitting(choice, rows, columns, copies, side_by_side=4):
+    """Return the largest tile of `choice` that wastes few results and still makes a block for every multiprocessor.
 
     `side_by_side` rows are read at once by a thread where rows are neighbours in memory: a block reads a whole line.
     """
-    least = TILES[itemsize][-1]
-    narrow = [t for t in TILES[itemsize] if t.BN < max(2 * columns, least.BN + 1) and t.BM < max(2 * rows, least.BM + 1)
+    least = choice[-1]
+    narrow = [t for t in choice if t.BN < max(2 * columns, least.BN + 1) and t.BM < max(2 * rows, least.BM + 1)
               and t.threads * side_by_side >= t.BM]
     for tile in narrow:
         if -(-rows // tile.BM) * -(-columns // tile.BN) * copies >= BLOCKS:

@@ -1,7 +1,7 @@
 """Convolution on the GPU: each pass is one dense correlation (or one per stride phase) over channels-last memory."""
 
 
-from nbprop import gpu, layout
+from nbprop import gpu
 from nbprop.ops import cuda_correlate, cuda_lanewise, cuda_outer
 from nbprop.ops.conv import plan
 from nbprop.ops.conv.cuda_adjoint import adjoint, floor
@@ -16,7 +16,7 @@ def workspace(g, dtype):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
-    x, y, w = layout.nhwc(x).reshape(-1), layout.nhwc(y).reshape(-1), layout.khwio(w).reshape(-1)
+    x, y, w = x.run, y.run, w.run
     p = plan.forward(g)
     (cuda_lanewise if p.LANEWISE else cuda_correlate).correlate(x, w, b, y, p, floor(x.dtype, relu))
 
@@ -28,6 +28,6 @@ def backward_input(dy, w, dx, g, work):
 
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw and db."""
-    dy, x, dw = layout.nhwc(dy).reshape(-1), layout.nhwc(x).reshape(-1), layout.khwio(dw).reshape(-1)
+    dy, x, dw = dy.run, x.run, dw.run
     p = plan.forward(g)
     (cuda_lanewise if p.LANEWISE else cuda_outer).outer(x, dy, dw, db, p, work)

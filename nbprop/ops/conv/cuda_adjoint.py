@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from nbprop import layout
 from nbprop.ops import cuda_correlate, cuda_lanewise
 from nbprop.ops.conv import plan
 
@@ -11,7 +10,7 @@ __all__ = ["adjoint", "floor"]
 
 def adjoint(dy, w, b, dx, g, relu):
     """Fill dx = b + the input gradient, or its positive part: a transposed convolution's forward pass."""
-    dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
+    dy, dx, w = dy.run, dx.run, w.run
     for p, (KH0, KHS, _, KW0, KWS, _) in plan.phases(g):
         taps = cuda_correlate.Taps(KH0, KHS, KW0, KWS, g.KW, g.C // g.G)
         form = cuda_lanewise if p.LANEWISE else cuda_correlate
