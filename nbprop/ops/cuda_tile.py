@@ -21,27 +21,32 @@ from nbprop.ops.cuda_quads import quad
 __all__ = ["fitting", "multiplication", "multiply_add"]
 
 
-# Large tiles first; few warps read further ahead. The rows' quads lie 4 apart in shared memory's 32 banks.
+# Few warps read further ahead. The rows' quads lie 4 apart in shared memory's 32 banks.
 TILES = {
     4: (Tile(128, 128, 16, 8, 8), Tile(128, 64, 16, 8, 8), Tile(128, 32, 16, 8, 4), Tile(128, 16, 16, 8, 4),
         Tile(64, 64, 16, 8, 8), Tile(64, 32, 16, 4, 4), Tile(32, 32, 32, 4, 4), Tile(32, 16, 32, 4, 4)),
     8: (Tile(64, 64, 16, 4, 4), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 8, 4, 4)),
 }  # fmt: skip
-BLOCKS = 128  # below, multiprocessors stand idle: a smaller tile makes more
+MULTIPROCESSORS = 132  # of the GPU that tiles are chosen for: a constant, so that every run makes the same choice
+_WARPS = 8  # below, a multiprocessor waits for memory
+_TRAFFIC = 8  # multiply-adds in the time that a multiprocessor takes to read one number
 
 
 def fitting(choice, rows, columns, copies, side_by_side=4):
-    """Return the largest tile of `choice` that wastes few results and still makes a block for every multiprocessor.
+    """Return the tile of `choice` that makes rows x columns results, `copies` times, soonest.
 
     `side_by_side` rows are read at once by a thread where rows are neighbours in memory: a block reads a whole line.
     """
-    least = choice[-1]
-    narrow = [t for t in choice if t.BN < max(2 * columns, least.BN + 1) and t.BM < max(2 * rows, least.BM + 1)
-              and t.threads * side_by_side >= t.BM]
-    for tile in narrow:
-        if -(-rows // tile.BM) * -(-columns // tile.BN) * copies >= BLOCKS:
-            return tile
-    return narrow[-1]
+    served = [tile for tile in choice if tile.threads * side_by_side >= tile.BM]
+    return min(served, key=lambda tile: _time(tile, -(-rows // tile.BM) * -(-columns // tile.BN) * copies))
+
+
+def _time(tile, blocks):
+    """Estimate what `blocks` of a tile take, in multiply-adds of one term on the busiest multiprocessor."""
+    share = -(-blocks // MULTIPROCESSORS)
+    reads = tile.TM * tile.TN / (tile.TM + tile.TN)  # multiply-adds for each operand that a thread reads
+    one = tile.BM * tile.BN * (1 + 1 / reads) + _TRAFFIC * (tile.BM + tile.BN)
+    return share * one * max(1, _WARPS * 32 / (share * tile.threads)) ** 0.5
 
 
 def multiplication(dtype):
