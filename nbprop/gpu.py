@@ -71,7 +71,7 @@ _RANK = 6  # most axes of an array that is copied from one order of memory to an
 
 
 def kernel(function=None, *, launch_bounds=None):
-    """Compile a kernel, or with bounds one that runs at most so many threads (threads,) per block.
+    """Compile a kernel; bounds are the most threads of a block, or those and the fewest blocks of a multiprocessor.
 
     No fast math: NaN and infinity must show, and divisions be exact. Multiply-adds are fused by default.
     """

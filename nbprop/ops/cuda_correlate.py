@@ -74,6 +74,7 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
     form = multiply(tile, number)
     step, row, column, LA, LB, width = form.step, form.row, form.column, form.LA, form.LB, form.V
     threads, aligned = tile.threads, gpu.ALIGNED
+    BOUNDS = threads, -(-tiles.RESIDENT // threads)
     SA, SB = 2 * BK * LA, 2 * BK * LB
     QUADS, RA = BK // V, threads * V // BK  # a row's groups of terms; rows that all threads read at once
     NA = BM // RA
@@ -86,7 +87,7 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
     put_rows = moves.straight(NB, VW, RB, LB, form.converted)
     finish, write = _finisher(TM, TN, width, column), moves.results_writer(TM, TN, width, VY, row, column)
 
-    @gpu.kernel(launch_bounds=threads)
+    @gpu.kernel(launch_bounds=BOUNDS)
     def correlation(x, w, b, y, floor, sizes):
         sa = cuda.shared.array(SA, number, alignment=aligned)
         sb = cuda.shared.array(SB, number, alignment=aligned)

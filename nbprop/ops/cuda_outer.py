@@ -72,6 +72,7 @@ def _kernel(tile, number, multiply, V, VB):
     form = multiply(tile, number)
     step, row, column, LA, LB, width = form.step, form.row, form.column, form.LA, form.LB, form.V
     threads, aligned = tile.threads, gpu.ALIGNED
+    BOUNDS = threads, -(-tiles.RESIDENT // threads)
     SA, SB = 2 * BK * LA, 2 * BK * LB
     RA, RB = threads * V // BM, threads * VB // BN
     NA, NB = BK // RA, BK // RB
@@ -80,7 +81,7 @@ def _kernel(tile, number, multiply, V, VB):
     put_x, put_dy = (moves.straight(*which, form.converted) for which in ((NA, V, RA, LA), (NB, VB, RB, LB)))
     write = moves.results_writer(TM, TN, width, VB, row, column)
 
-    @gpu.kernel(launch_bounds=threads)
+    @gpu.kernel(launch_bounds=BOUNDS)
     def outer_product(x, dy, parts, sizes):
         sa = cuda.shared.array(SA, number, alignment=aligned)
         sb = cuda.shared.array(SB, number, alignment=aligned)

@@ -28,6 +28,7 @@ TILES = {
     8: (Tile(64, 64, 16, 4, 4), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 8, 4, 4)),
 }  # fmt: skip
 MULTIPROCESSORS = 132  # of the GPU that tiles are chosen for: a constant, so that every run makes the same choice
+RESIDENT = 384  # threads that a multiprocessor holds at least, so that some multiply while others wait
 _WARPS = 8  # below, a multiprocessor waits for memory
 _TRAFFIC = 8  # multiply-adds in the time that a multiprocessor takes to read one number
 
