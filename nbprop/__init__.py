@@ -12,6 +12,7 @@ from nbprop.gradient_norms import gradient_norms
 from nbprop.nn.activation import activation
 from nbprop.nn.init import manual_seed
 from nbprop.ops.conv.choose import exact_convolution
+from nbprop.precision import allow_bf16, allow_tf32
 from nbprop.saving import load, load_weights, save
 from nbprop.summary import summary
 from nbprop.trainer import EarlyStopping, KeepBest, Trainer, TrainingDiverged
@@ -25,6 +26,8 @@ __all__ = [
     "__version__",
     "activation",
     "adjoint_check",
+    "allow_bf16",
+    "allow_tf32",
     "data",
     "exact_convolution",
     "gradcheck",

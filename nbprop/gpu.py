@@ -29,7 +29,7 @@ try:
     from numba.cuda.cudadrv.driver import driver
     from numba.cuda.np.numpy_support import from_dtype
     from numba.cuda.types import Array as _ArrayType
-    from numba.cuda.types import int32, int64
+    from numba.cuda.types import int32, int64, uint32
 except Exception as e:  # NumPy 2.5 dropped names that numba-cuda uses: whatever breaks, say which versions met
     raise ImportError(f"numba-cuda {importlib.metadata.version('numba_cuda')} does not import beside NumPy "
                       f"{np.__version__} ({e}); install an older NumPy, or a newer numba-cuda") from e
@@ -48,6 +48,7 @@ __all__ = [
     "add",
     "as_array",
     "blocks",
+    "capability",
     "cuda",
     "device",
     "empty",
@@ -60,6 +61,7 @@ __all__ = [
     "synchronize",
     "to_device",
     "to_host",
+    "uint32",
 ]
 
 THREADS = 256  # of a block of an element-wise pass; a power of two
@@ -69,7 +71,7 @@ _RANK = 6  # most axes of an array that is copied from one order of memory to an
 
 
 def kernel(function=None, *, launch_bounds=None):
-    """Compile a kernel, or with bounds one that runs at most so many threads (threads,) per block.
+    """Compile a kernel; bounds are the most threads of a block, or those and the fewest blocks of a multiprocessor.
 
     No fast math: NaN and infinity must show, and divisions be exact. Multiply-adds are fused by default.
     """
@@ -158,6 +160,13 @@ class Array:
     @functools.cached_property
     def address(self):
         return self.phantom.__array_interface__["data"][0]
+
+    @functools.cached_property
+    def run(self):
+        """All elements as one run of memory, in their order there."""
+        if not self.transpose(_order(self)).flags.c_contiguous:
+            raise ValueError(f"array on the GPU has shape {self.shape} and strides {self.strides}, which leave gaps")
+        return Array(_phantom((self.size,), self.dtype.str, self.address, None), self.owner)
 
     @functools.cached_property
     def _numba_type_(self):
@@ -277,6 +286,12 @@ def to_host(x):
     return host.transpose(np.argsort(order))
 
 
+@functools.cache
+def capability():
+    """Return the compute capability of the GPU, as a pair."""
+    return memory.capability()
+
+
 def synchronize():
     """Wait until the GPU has done all that was asked of it."""
     cuda.synchronize()
@@ -334,11 +349,15 @@ class _Device:
             raise RuntimeError("no NVIDIA driver was found; install one, or keep arrays and models on the CPU")
         if not len(cuda.gpus):
             raise RuntimeError("the NVIDIA driver sees no GPU; keep arrays and models on the CPU")
-        capability = cuda.get_current_device().compute_capability
-        if tuple(capability) < _LEAST_CAPABILITY:
+        capability = _Device.capability()
+        if capability < _LEAST_CAPABILITY:
             raise RuntimeError(f"the GPU has compute capability {capability[0]}.{capability[1]}; expected 7.5 or newer")
         if not nvvm.is_available():
             raise RuntimeError('no CUDA toolkit was found, whose NVVM compiles kernels; install "nbprop[cuda]"')
+
+    @staticmethod
+    def capability():
+        return tuple(cuda.get_current_device().compute_capability)
 
     @staticmethod
     def allocate(size):
@@ -370,6 +389,10 @@ class Host:
     @staticmethod
     def ready():
         """Nothing is missing."""
+
+    @staticmethod
+    def capability():
+        return 9, 0
 
     @staticmethod
     def allocate(size):

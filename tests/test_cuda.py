@@ -11,7 +11,7 @@ import pytest
 from cuda_cases import arguments_of, every_case
 from oracle import assert_close, memory_orders, normal
 
-from nbprop import backend, layout, ops, shapes
+from nbprop import backend, layout, ops, precision, shapes
 from nbprop.ops.add import add_forward
 from nbprop.ops.softmax import softmax_forward
 
@@ -60,6 +60,7 @@ def test_equals_the_cpu(label, case, dtype, gpu, monkeypatch):
     for name, value in (case.constants if SIMULATED else {}).items():
         shared, _, name = name.rpartition(".")
         monkeypatch.setattr(importlib.import_module(f"nbprop.ops.{shared}") if shared else cuda, name, value)
+    monkeypatch.setitem(precision._allowed, case.products, True)
     there = [gpu.to_device(v) if isinstance(v, np.ndarray) else v for v in arguments_of(case, dtype, cuda)]
     arguments = arguments_of(case, dtype, oracle)
     if case.is_public:

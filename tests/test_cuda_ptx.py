@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 from cuda_cases import arguments_of, every_case
 
+from nbprop import precision
+from nbprop.shapes import Linear
+
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1",
     reason="numba-cuda is not installed, or simulated",
@@ -50,6 +53,7 @@ def launches(monkeypatch):
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=CAPABILITIES[-1]))
     monkeypatch.setattr(gpu, "memory", gpu.Host)
     monkeypatch.setattr(gpu, "synchronize", lambda: None)
+    monkeypatch.setattr(gpu, "capability", lambda: CAPABILITIES[-1])
     return recorded
 
 
@@ -57,7 +61,8 @@ SEEN = set()
 
 
 @pytest.mark.parametrize(("label", "case", "dtype"), CASES, ids=[c[0] for c in CASES])
-def test_compiles(label, case, dtype, launches, record_property, tmp_path):
+def test_compiles(label, case, dtype, launches, record_property, tmp_path, monkeypatch):
+    monkeypatch.setitem(precision._allowed, case.products, True)
     gpu = importlib.import_module("nbprop.gpu")
     cuda = importlib.import_module(f"nbprop.ops.{case.op}.cuda")
     module = importlib.import_module(f"nbprop.ops.{case.op}") if case.is_public else cuda
@@ -68,11 +73,34 @@ def test_compiles(label, case, dtype, launches, record_property, tmp_path):
         if (kernel, types) in SEEN:
             continue
         SEEN.add((kernel, types))
-        code = [compiled(kernel, types, capability) for capability in CAPABILITIES]
+        code = [compiled(kernel, types, c) for c in CAPABILITIES if case.products == "float32" or c >= (8, 0)]
         if ptxas():
             used = assembled(code[-1], tmp_path)
             record_property("ptxas", f"{case.op + '.' + kernel.py_func.__name__:40} {dtype.name}  {used['text']}")
             assert case.spills or used["spills"] == 0, used["text"]
+
+
+@pytest.mark.parametrize(("products", "instructions"), [
+    ("float32", ("ld.global.v4.f32", "ld.shared.v4.f32", "st.global.v4.f32", "fma.rn.f32")),
+    ("tf32", ("ld.global.v4.f32", "cvt.rna.tf32.f32", "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32")),
+    ("bf16", ("ld.global.v4.f32", "cvt.rn.bf16x2.f32", "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")),
+])
+def test_dense_kernels_move_sixteen_bytes(products, instructions, launches, monkeypatch):
+    monkeypatch.setitem(precision._allowed, products, True)
+    gpu = importlib.import_module("nbprop.gpu")
+    linear = importlib.import_module("nbprop.ops.linear.cuda")
+    g = Linear(8192, 128, 128)
+    x, y, w = (gpu.empty(shape, np.float32) for shape in ((g.N, g.K), (g.N, g.O), (g.K, g.O)))
+    work, b = linear.workspace(g, np.float32), gpu.empty((g.O,), np.float32)
+    linear.forward(x, w.T, b, y, g, True, work)
+    linear.backward_input(y, w.T, x, g, work)
+    linear.backward_weight(y, x, w.T, b, g, work)
+    dense = [launch for launch in launches if launch[0].py_func.__name__ != "_sum_parts"]
+    assert len(dense) == 3
+    for kernel, types in dense:
+        code = compiled(kernel, types, CAPABILITIES[-1])
+        for instruction in instructions:
+            assert instruction in code, f"{kernel.py_func.__name__} has no {instruction}"
 
 
 def compiled(kernel, types, capability):

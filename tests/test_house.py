@@ -18,8 +18,8 @@ OPS = sorted(p.parent.name for p in PACKAGE.glob("ops/*/__init__.py"))
 
 # Imports go down only, to a lower rank or to the same one. A new part of the package gets its place here.
 RANK = {
-    "version": 0, "jit": 0, "layout": 0, "checks": 0, "shapes": 0, "gpu": 0, "scalar_graph": 0, "explain": 0,
-    "scratch": 1,
+    "version": 0, "jit": 0, "layout": 0, "checks": 0, "shapes": 0, "gpu": 0, "precision": 0,
+    "scalar_graph": 0, "explain": 0, "scratch": 1,
     "backend": 1,
     "ops": 2,
     "nn": 3, "optim": 3, "schedule": 3, "gradcheck": 3, "gradient_norms": 3, "data": 3,
@@ -33,7 +33,7 @@ RANK = {
 
 # Ops made of products: they alone may reach what is built on the micro-kernel.
 DENSE_OPS = {"conv", "conv_flip", "conv_transpose", "linear", "gram"}
-DENSE = {"dense", "correlate", "outer"}
+DENSE = {"dense", "correlate", "outer", "cuda_correlate", "cuda_lanewise", "cuda_outer", "cuda_tensor", "cuda_tile"}
 SHARED = {path.stem for path in PACKAGE.glob("ops/*.py")}
 
 
@@ -161,8 +161,8 @@ def public(module):
 
 
 def importable():
-    without = "__main__" if importlib.util.find_spec("numba_cuda") else ("__main__", ".cuda", ".gpu")
-    return [name for name in MODULES if not name.endswith(without)]
+    without = r"__main__$" if importlib.util.find_spec("numba_cuda") else r"(__main__|\.gpu|\.cuda(_\w+)?)$"
+    return [name for name in MODULES if not re.search(without, name)]
 
 
 @pytest.mark.parametrize("name", importable())

@@ -16,7 +16,7 @@ from nbprop.gpu import cuda
 from nbprop.ops import cuda_moves as moves
 from nbprop.ops import cuda_tile as tiles
 
-__all__ = ["Taps", "correlate"]
+__all__ = ["Groups", "Taps", "correlate"]
 
 _OUTSIDE = -(1 << 30)  # the first row of windows that no output pixel has: none of it lies in the image
 
@@ -32,32 +32,40 @@ class Taps(NamedTuple):
     CW: int
 
 
-@functools.cache
-def _sizes(p, columns, taps):
-    """Return the numbers a kernel needs; 32 bits, as launching costs and dividing takes longer with more."""
-    rows = p.N * p.OH * p.OW
-    numbers = (rows, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH, p.OW, columns)
-    return tuple(map(np.int32, numbers)), tuple(map(np.int64, (p.Y0, p.YN, p.YH, p.YW))), tuple(map(np.int32, taps))
+class Groups(NamedTuple):
+    """Columns of w, and how far the groups of a correlation are apart in x, in w's columns or w, in y."""
+
+    columns: int
+    x: int
+    w: int
+    y: int
 
 
-def correlate(x, w, b, y, p, floor, taps=None):
+def correlate(x, w, b, y, p, floor, taps=None, groups=None):
     """Fill the part of y that correlation `p` makes: max(x correlated with w, plus b, `floor`); flat arrays.
 
-    Without `taps`, w is (KH, KW, CG, O), its columns p's output channels; with them, its rows are.
+    Without `taps`, w is (KH, KW, CG, O), its columns p's output channels; with them, its rows are. `groups` says
+    where those lie that are not a convolution's.
     """
+    if p.N * p.OH * p.OW * p.OG:
+        choice = tiles.TILES[x.dtype.itemsize], tiles.multiplication(x.dtype)
+        kernel, grid, threads, table = _launch(p, taps, groups, x.dtype, moves.aligned(x, w, y), *choice)
+        kernel[grid, threads](x, w, w[:0] if b is None else b, y, floor, table)
+
+
+@functools.cache
+def _launch(p, taps, groups, dtype, fit, choice, multiply):
+    """Choose the kernel of a correlation; return it, its grid, its threads, and the numbers that it needs."""
     rows = p.N * p.OH * p.OW
-    if rows == 0 or p.OG == 0:
-        return
-    total = p.G * p.OG if taps is None else p.C  # columns of w
-    fit = moves.aligned(x, w, y)
+    if groups is None:
+        groups = Groups(p.G * p.OG, p.CG, p.OG, p.OG) if taps is None else Groups(p.C, p.CG, p.CG, p.OG)
+    tile = tiles.fitting(choice, rows, p.OG, p.G)
     wide = 4 if fit and p.CG % 4 == 0 and p.C % 4 == 0 else 1
     wide_w = wide if taps is not None else 4 if fit and p.OG % 4 == 0 else 1
     wide_y = 4 if fit and p.OG % 4 == 0 and (p.Y0 | p.YN | p.YH | p.YW) % 4 == 0 else 1
-    tile = tiles.fitting(rows, p.OG, p.G, x.dtype.itemsize)
-    b = w[:0] if b is None else b
-    made = _kernel(tile, gpu.from_dtype(x.dtype), tiles.multiply_add, wide, wide_w, wide_y, taps is not None)
-    grid = -(-rows // tile.BM), -(-p.OG // tile.BN), p.G
-    made[grid, tile.threads](x, w, b, y, floor, *_sizes(p, total, taps or Taps(0, 0, 0, 0, 0, 0)))
+    made = _kernel(tile, gpu.from_dtype(dtype), multiply, wide, wide_w, wide_y, taps is not None)
+    table = moves.table(p, *groups[1:], groups.columns, p.Y0, p.YN, p.YH, p.YW, *(taps or (0,) * 6))
+    return made, (-(-rows // tile.BM), -(-p.OG // tile.BN), p.G), tile.threads, table
 
 
 @functools.cache
@@ -66,20 +74,21 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
     form = multiply(tile, number)
     step, row, column, LA, LB, width = form.step, form.row, form.column, form.LA, form.LB, form.V
     threads, aligned = tile.threads, gpu.ALIGNED
+    BOUNDS = threads, -(-tiles.RESIDENT // threads)
     SA, SB = 2 * BK * LA, 2 * BK * LB
     QUADS, RA = BK // V, threads * V // BK  # a row's groups of terms; rows that all threads read at once
     NA = BM // RA
     RB = threads * V // BK if turned else threads * VW // BN
     NB = BN // RB if turned else BK // RB
-    VB = V if turned else VW
+    VB, LINE = V if turned else VW, BN // VW
     read, read_columns = moves.windows_reader(NA, V, RA), moves.columns_reader(NB, V, RB)
     read_rows = moves.rows_reader(NB, VW, RB)
-    put_a, put_b = moves.transposed(NA, V, RA, LA), moves.transposed(NB, V, RB, LB)
-    put_rows = moves.straight(NB, VW, RB, LB)
+    put_a, put_b = (moves.transposed(*which, form.converted) for which in ((NA, V, RA, LA), (NB, V, RB, LB)))
+    put_rows = moves.straight(NB, VW, RB, LB, form.converted)
     finish, write = _finisher(TM, TN, width, column), moves.results_writer(TM, TN, width, VY, row, column)
 
-    @gpu.kernel(launch_bounds=threads)
-    def correlation(x, w, b, y, floor, sizes, strides, taps):
+    @gpu.kernel(launch_bounds=BOUNDS)
+    def correlation(x, w, b, y, floor, sizes):
         sa = cuda.shared.array(SA, number, alignment=aligned)
         sb = cuda.shared.array(SB, number, alignment=aligned)
         source = cuda.shared.array(BM, gpu.int64)
@@ -89,10 +98,11 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
         acc = cuda.local.array((TM, TN), number)
         qa = cuda.local.array((NA, V), number)
         qb = cuda.local.array((NB, VB), number)
-        M, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW, columns = sizes
-        Y0, YN, YH, YW = strides
+        M, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW = moves.geometry(sizes)
+        XG, WG, YG, columns = moves.four(sizes, 16)
+        Y0, YN, YH, YW = moves.four(sizes, 20)
         t, group = cuda.threadIdx.x, cuda.blockIdx.z
-        first, n0 = cuda.blockIdx.x * BM, cuda.blockIdx.y * BN
+        first, n0 = cuda.blockIdx.x * BM, np.int32(cuda.blockIdx.y * BN)
         for r in range(t, BM, threads):
             top[r] = _OUTSIDE
             if first + r < M:
@@ -100,28 +110,28 @@ def _kernel(tile, number, multiply, V, VW, VY, turned):
                 ow, line = pixel % np.uint32(OW), pixel // np.uint32(OW)
                 oh, n = line % np.uint32(OH), line // np.uint32(OH)
                 top[r], left[r] = np.int32(oh) * SH - TOP, np.int32(ow) * SW - LEFT
-                source[r] = ((np.int64(n) * H + top[r]) * W + left[r]) * C + group * CG
-                target[r] = Y0 + np.int64(n) * YN + np.int64(oh) * YH + np.int64(ow) * YW + group * OG
+                source[r] = ((np.int64(n) * H + top[r]) * W + left[r]) * C + group * XG
+                target[r] = Y0 + np.int64(n) * YN + np.int64(oh) * YH + np.int64(ow) * YW + group * YG
         for i in range(TM):
             for j in range(TN):
                 acc[i, j] = 0
         cuda.syncthreads()
-        K = KH * KW * CG
-        ka, ra = t % QUADS * V, t // QUADS
-        kb, nb = (0, 0) if turned else (t // (BN // VW), t % (BN // VW) * VW)
+        K = np.int32(KH * KW * CG)
+        ka, ra = np.int32(t % QUADS * V), np.int32(t // QUADS)
+        kb, nb = np.int32(t // LINE), np.int32(t % LINE * VW)
         kh, kw, c = _split(ka, KW, CG)
-        now = 0
-        for k0 in range(-BK, K, BK):  # the terms that are read; those before them are multiplied
+        now = np.int32(0)
+        for k0 in range(np.int32(-BK), K, np.int32(BK)):  # terms that are read; those before them are multiplied
             if k0 + BK < K:
                 read(x, qa, source, top, left, ra, kh, kw, c, KH, DH, DW, H, W, C)
                 if turned:
-                    read_columns(w, qb, n0 + ra, kh, kw, group * CG + c, KH, KW, columns, taps)
+                    read_columns(w, qb, n0 + ra, kh, kw, group * WG + c, KH, KW, columns, sizes)
                 else:
-                    read_rows(w, qb, k0 + BK + kb, K, n0 + nb, OG, group * OG, columns)
-                kh, kw, c = _ahead(kh, kw, c + BK, KW, CG)
+                    read_rows(w, qb, k0 + BK + kb, K, n0 + nb, OG, group * WG, columns)
+                kh, kw, c = _ahead(kh, kw, np.int32(c + BK), KW, CG)
             if k0 >= 0:
                 step(acc, sa, now * (BK * LA), sb, now * (BK * LB), t)
-                now = 1 - now
+                now = np.int32(1 - now)
             if k0 + BK < K:
                 put_a(sa, now * (BK * LA), qa, ka, ra)
                 if turned:
@@ -154,18 +164,18 @@ def _finisher(TM, TN, V, column):
 def _split(k, KW, CG):
     """Return (kh, kw, c) of term k."""
     if KW == 0 or CG == 0:
-        return 0, 0, 0
-    tap = k // CG
-    return tap // KW, tap % KW, k % CG
+        return np.int32(0), np.int32(0), np.int32(0)
+    tap = np.uint32(k) // np.uint32(CG)
+    return np.int32(tap // np.uint32(KW)), np.int32(tap % np.uint32(KW)), np.int32(np.uint32(k) % np.uint32(CG))
 
 
 @gpu.device
 def _ahead(kh, kw, c, KW, CG):
     """Carry what of c passes CG over to the taps."""
     while c >= CG:
-        c -= CG
-        kw += 1
+        c = np.int32(c - CG)
+        kw = np.int32(kw + 1)
         if kw == KW:
-            kw = 0
-            kh += 1
+            kw = np.int32(0)
+            kh = np.int32(kh + 1)
     return kh, kw, c

@@ -8,6 +8,7 @@ import numpy as np
 
 from nbprop import gpu
 from nbprop.gpu import cuda
+from nbprop.ops import cuda_moves as moves
 from nbprop.ops.cuda_outer import sum_parts
 
 __all__ = ["correlate", "outer"]
@@ -18,8 +19,7 @@ _PARTS, _PIXELS = 256, 64  # of the pixels, at most; of a part, at least
 
 @functools.cache
 def _sizes(p, taps):
-    numbers = (p.N * p.OH * p.OW, p.H, p.W, p.C, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH, p.OW)
-    return tuple(map(np.int32, numbers)), tuple(map(np.int64, (p.Y0, p.YN, p.YH, p.YW))), tuple(map(np.int32, taps[:5]))
+    return moves.table(p, p.Y0, p.YN, p.YH, p.YW, *taps[:5])
 
 
 def correlate(x, w, b, y, p, floor, taps=None):
@@ -28,14 +28,15 @@ def correlate(x, w, b, y, p, floor, taps=None):
     if elements:
         taps = taps or (p.KH - 1, -1, p.KW - 1, -1, p.KW)
         b = w[:0] if b is None else b
-        _correlation[gpu.blocks(elements), gpu.THREADS](x, w, b, y, floor, *_sizes(p, tuple(taps)))
+        _correlation[gpu.blocks(elements), gpu.THREADS](x, w, b, y, floor, _sizes(p, tuple(taps)))
 
 
 @gpu.kernel
-def _correlation(x, w, b, y, floor, sizes, strides, taps):
-    pixels, H, W, C, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW = sizes
-    Y0, YN, YH, YW = strides
-    KH0, KHS, KW0, KWS, KWW = taps
+def _correlation(x, w, b, y, floor, sizes):
+    pixels, H, W, C, _, _, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW = moves.geometry(sizes)
+    Y0, YN, YH, YW = moves.four(sizes, 16)
+    KH0, KHS, KW0, KWS = moves.four(sizes, 20)
+    KWW = sizes[24]
     for i in range(cuda.grid(1), np.int64(pixels) * C, cuda.gridsize(1)):
         pixel, c = np.uint32(i // C), i % C
         ow, line = pixel % np.uint32(OW), pixel // np.uint32(OW)
@@ -63,7 +64,7 @@ def outer(x, dy, dw, db, p, scratch):
     parts = max(1, min(_PARTS, pixels // _PIXELS))
     room = scratch.room(parts * (p.KH * p.KW + 1) * p.C)
     sums = _sums(p.KH, p.KW, gpu.THREADS, width, x.dtype)
-    sums[(parts, -(-p.C // width)), gpu.THREADS](x, dy, room, _sizes(p, (0,) * 5)[0])
+    sums[(parts, -(-p.C // width)), gpu.THREADS](x, dy, room, _sizes(p, (0,) * 5))
     sum_parts(room, dw, db, parts)
 
 
@@ -76,7 +77,7 @@ def _sums(KH, KW, threads, width, dtype):
     @gpu.kernel(launch_bounds=threads)
     def sums(x, dy, parts, sizes):
         acc = cuda.local.array(SUMS, number)
-        pixels, H, W, C, _, _, SH, SW, DH, DW, TOP, LEFT, OH, OW = sizes
+        pixels, H, W, C, _, _, _, _, SH, SW, DH, DW, TOP, LEFT, OH, OW = moves.geometry(sizes)
         part, count, t = cuda.blockIdx.x, cuda.gridDim.x, cuda.threadIdx.x
         c = cuda.blockIdx.y * width + t % width
         for k in range(SUMS):

@@ -12,12 +12,35 @@ import numpy as np
 from nbprop import gpu
 from nbprop.ops.cuda_quads import put_quad, quad
 
-__all__ = ["aligned", "columns_reader", "results_writer", "rows_reader", "straight", "transposed", "windows_reader"]
+__all__ = ["aligned", "columns_reader", "four", "geometry", "results_writer", "rows_reader", "straight", "table",
+           "transposed", "windows_reader"]
 
 
 def aligned(*arrays):
     """Say whether quads of all arrays may be read at once: where other libraries begin an array is their choice."""
     return all(a.address % 16 == 0 for a in arrays)
+
+
+def table(p, *more):
+    """Put the numbers of correlation `p`, and more, on the GPU: as arguments each would cost every launch time."""
+    numbers = (p.N * p.OH * p.OW, p.H, p.W, p.C, p.CG, p.OG, p.KH, p.KW, p.SH, p.SW, p.DH, p.DW, p.TOP, p.LEFT, p.OH,
+               p.OW, *more)
+    return gpu.to_device(np.array(numbers, np.int64))
+
+
+@gpu.device
+def geometry(sizes):
+    """Return pixels, H, W, C, CG, OG, KH, KW, SH, SW, DH, DW, TOP, LEFT, OH, OW of a table."""
+    return (np.int32(sizes[0]), np.int32(sizes[1]), np.int32(sizes[2]), np.int32(sizes[3]), np.int32(sizes[4]),
+            np.int32(sizes[5]), np.int32(sizes[6]), np.int32(sizes[7]), np.int32(sizes[8]), np.int32(sizes[9]),
+            np.int32(sizes[10]), np.int32(sizes[11]), np.int32(sizes[12]), np.int32(sizes[13]), np.int32(sizes[14]),
+            np.int32(sizes[15]))
+
+
+@gpu.device
+def four(sizes, i):
+    """Return four numbers of a table."""
+    return sizes[i], sizes[i + 1], sizes[i + 2], sizes[i + 3]
 
 
 @functools.cache
@@ -26,10 +49,10 @@ def windows_reader(N, V, apart):
 
     @gpu.device
     def read(x, q, source, top, left, r, kh, kw, c, KH, DH, DW, H, W, C):
-        down, right = kh * DH, kw * DW
-        shift = (down * W + right) * C + c
+        down, right = np.int32(kh * DH), np.int32(kw * DW)
+        shift = np.int32((down * W + right) * C + c)
         for i in range(N):
-            h, v = top[r + i * apart] + down, left[r + i * apart] + right
+            h, v = np.int32(top[r + i * apart] + down), np.int32(left[r + i * apart] + right)
             if kh < KH and h >= 0 and h < H and v >= 0 and v < W:
                 at = source[r + i * apart] + shift
                 if V == 4:
@@ -48,8 +71,9 @@ def columns_reader(N, V, apart):
     """Weights of tap (kh, kw), in reverse, and column o, for their rows n, n + apart, ... of CW."""
 
     @gpu.device
-    def read(w, q, n, kh, kw, o, KH, KW, columns, taps):
-        KH0, KHS, KW0, KWS, KWW, CW = taps
+    def read(w, q, n, kh, kw, o, KH, KW, columns, sizes):
+        KH0, KHS, KW0, KWS = four(sizes, 24)
+        KWW, CW = sizes[28], sizes[29]
         line = np.int64(((KH0 + KHS * (KH - 1 - kh)) * KWW + KW0 + KWS * (KW - 1 - kw)) * CW)
         for i in range(N):
             if kh < KH and n + i * apart < CW:
@@ -86,20 +110,20 @@ def rows_reader(N, V, apart):
 
 
 @functools.cache
-def transposed(N, V, apart, line):
+def transposed(N, V, apart, line, converted):
     """Put q[i, j] to row k + j and column r + i apart of shared memory."""
 
     @gpu.device
     def put(shared, start, q, k, r):
         for i in range(N):
             for j in range(V):
-                shared[np.uint32(start + (k + j) * line + r + i * apart)] = q[i, j]
+                shared[np.uint32(start + (k + j) * line + r + i * apart)] = converted(q[i, j])
 
     return put
 
 
 @functools.cache
-def straight(N, V, apart, line):
+def straight(N, V, apart, line, converted):
     """Put q[i, j] to row k + i apart and column n + j of shared memory."""
 
     @gpu.device
@@ -107,9 +131,9 @@ def straight(N, V, apart, line):
         for i in range(N):
             at = start + (k + i * apart) * line + n
             if V == 4:
-                put_quad(shared, at, q[i, 0], q[i, 1], q[i, 2], q[i, 3])
+                put_quad(shared, at, converted(q[i, 0]), converted(q[i, 1]), converted(q[i, 2]), converted(q[i, 3]))
             else:
-                shared[np.uint32(at)] = q[i, 0]
+                shared[np.uint32(at)] = converted(q[i, 0])
 
     return put
 

@@ -11,61 +11,56 @@ quads. Thread t holds TM x TN of the results, quads of rows and columns that lie
 """
 
 import functools
-from typing import NamedTuple
 
-from nbprop import gpu
+from nbprop import gpu, precision
 from nbprop.gpu import cuda
+from nbprop.ops import cuda_tensor
+from nbprop.ops.cuda_form import Form, Tile
 from nbprop.ops.cuda_quads import quad
 
-__all__ = ["Form", "Tile", "fitting", "multiply_add"]
+__all__ = ["fitting", "multiplication", "multiply_add"]
 
 
-class Tile(NamedTuple):
-    """BM x BN results of a block, BK terms at a time; a thread holds TM x TN of them."""
-
-    BM: int
-    BN: int
-    BK: int
-    TM: int
-    TN: int
-
-    @property
-    def threads(self):
-        return self.BM // self.TM * (self.BN // self.TN)
-
-
-class Form(NamedTuple):
-    """How a tile is multiplied: the distance of shared memory's rows, the product, and who holds what."""
-
-    LA: int
-    LB: int
-    step: object  # step(acc, sa, a0, sb, b0, t): acc += sa^T sb, over the BK rows from a0 and b0 on
-    row: object  # row(t, i) of acc[i, :]
-    column: object  # column(t, j) of acc[:, V j], the first of V neighbours
-    V: int
-
-
-# Large tiles first. The rows' quads lie 4 apart in shared memory's 32 banks.
+# Few warps read further ahead. The rows' quads lie 4 apart in shared memory's 32 banks.
 TILES = {
     4: (Tile(128, 128, 16, 8, 8), Tile(128, 64, 16, 8, 8), Tile(128, 32, 16, 8, 4), Tile(128, 16, 16, 8, 4),
-        Tile(64, 64, 16, 8, 8), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 16, 4, 4)),
+        Tile(64, 64, 16, 8, 8), Tile(64, 32, 16, 4, 4), Tile(32, 32, 32, 4, 4), Tile(32, 16, 32, 4, 4)),
     8: (Tile(64, 64, 16, 4, 4), Tile(64, 32, 16, 4, 4), Tile(32, 32, 16, 4, 4), Tile(32, 16, 8, 4, 4)),
 }  # fmt: skip
-BLOCKS = 128  # below, multiprocessors stand idle: a smaller tile makes more
+MULTIPROCESSORS = 132  # of the GPU that tiles are chosen for: a constant, so that every run makes the same choice
+RESIDENT = 384  # threads that a multiprocessor holds at least, so that some multiply while others wait
+_WARPS = 8  # below, a multiprocessor waits for memory
+_TRAFFIC = 8  # multiply-adds in the time that a multiprocessor takes to read one number
 
 
-def fitting(rows, columns, copies, itemsize, side_by_side=4):
-    """Return the largest tile that wastes few results and still makes a block for every multiprocessor.
+def fitting(choice, rows, columns, copies, side_by_side=4):
+    """Return the tile of `choice` that makes rows x columns results, `copies` times, soonest.
 
     `side_by_side` rows are read at once by a thread where rows are neighbours in memory: a block reads a whole line.
     """
-    least = TILES[itemsize][-1]
-    narrow = [t for t in TILES[itemsize] if t.BN < max(2 * columns, least.BN + 1) and t.BM < max(2 * rows, least.BM + 1)
-              and t.threads * side_by_side >= t.BM]
-    for tile in narrow:
-        if -(-rows // tile.BM) * -(-columns // tile.BN) * copies >= BLOCKS:
-            return tile
-    return narrow[-1]
+    served = [tile for tile in choice if tile.threads * side_by_side >= tile.BM]
+    return min(served, key=lambda tile: _time(tile, -(-rows // tile.BM) * -(-columns // tile.BN) * copies))
+
+
+def _time(tile, blocks):
+    """Estimate what `blocks` of a tile take, in multiply-adds of one term on the busiest multiprocessor."""
+    share = -(-blocks // MULTIPROCESSORS)
+    reads = tile.TM * tile.TN / (tile.TM + tile.TN)  # multiply-adds for each operand that a thread reads
+    one = tile.BM * tile.BN * (1 + 1 / reads) + _TRAFFIC * (tile.BM + tile.BN)
+    return share * one * max(1, _WARPS * 32 / (share * tile.threads)) ** 0.5
+
+
+def multiplication(dtype):
+    """Return the form of product that is allowed for `dtype` on this GPU."""
+    allowed = precision.products()
+    if allowed == "float32" or dtype.itemsize != 4 or gpu.capability() < (8, 0):
+        return multiply_add
+    return cuda_tensor.bf16 if allowed == "bf16" else cuda_tensor.tf32
+
+
+@gpu.device
+def _unchanged(x):
+    return x
 
 
 @functools.cache
@@ -99,4 +94,4 @@ def multiply_add(tile, number):
     def column(t, j):
         return j * HN + t % NX * 4
 
-    return Form(LA, LB, step, row, column, 4)
+    return Form(LA, LB, step, row, column, 4, _unchanged)

@@ -10,5 +10,5 @@ CASES = [
     twin("conv_flip", "forward", a(*X), weights(*W), a(3), a(*Y), G, Work(G), constants=SMALL),
     twin("conv_flip", "backward_input", a(*Y), weights(*W), a(*X), G, Work(G), constants=SMALL),
     twin("conv_flip", "backward_weight", a(*Y), a(*X), weights(*W), a(3), G, Work(G), constants=SMALL),
-    public("conv_flip", "conv_flip2d_forward", a(*X), a(*W), constants=SMALL),
+    public("conv_flip", "conv2d_flip_forward", a(*X), a(*W), constants=SMALL),
 ]

@@ -1,11 +1,10 @@
 """Convolution on the GPU: each pass is one dense correlation (or one per stride phase) over channels-last memory."""
 
 
-import numpy as np
-
-from nbprop import gpu, layout
+from nbprop import gpu
 from nbprop.ops import cuda_correlate, cuda_lanewise, cuda_outer
 from nbprop.ops.conv import plan
+from nbprop.ops.conv.cuda_adjoint import adjoint, floor
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -17,9 +16,9 @@ def workspace(g, dtype):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
-    x, y, w = layout.nhwc(x).reshape(-1), layout.nhwc(y).reshape(-1), layout.khwio(w).reshape(-1)
+    x, y, w = x.run, y.run, w.run
     p = plan.forward(g)
-    _form(p).correlate(x, w, b, y, p, floor(x.dtype, relu))
+    (cuda_lanewise if p.LANEWISE else cuda_correlate).correlate(x, w, b, y, p, floor(x.dtype, relu))
 
 
 def backward_input(dy, w, dx, g, work):
@@ -27,25 +26,8 @@ def backward_input(dy, w, dx, g, work):
     adjoint(dy, w, None, dx, g, False)
 
 
-def adjoint(dy, w, b, dx, g, relu):
-    """Fill dx = b + the input gradient, or its positive part: a transposed convolution's forward pass."""
-    dy, dx, w = layout.nhwc(dy).reshape(-1), layout.nhwc(dx).reshape(-1), layout.khwio(w).reshape(-1)
-    for p, (KH0, KHS, _, KW0, KWS, _) in plan.phases(g):
-        taps = cuda_correlate.Taps(KH0, KHS, KW0, KWS, g.KW, g.C // g.G)
-        _form(p).correlate(dy, w, b, dx, p, floor(dy.dtype, relu), taps)
-
-
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw and db."""
-    dy, x, dw = layout.nhwc(dy).reshape(-1), layout.nhwc(x).reshape(-1), layout.khwio(dw).reshape(-1)
+    dy, x, dw = dy.run, x.run, dw.run
     p = plan.forward(g)
     (cuda_lanewise if p.LANEWISE else cuda_outer).outer(x, dy, dw, db, p, work)
-
-
-def _form(p):
-    return cuda_lanewise if p.LANEWISE else cuda_correlate
-
-
-def floor(dtype, relu):
-    """Return what a product's results are raised to at least: 0 for a ReLU, else minus infinity."""
-    return dtype.type(0 if relu else -np.inf)

@@ -35,8 +35,10 @@ The tuned kernels of nbprop.ops.conv never make d: they skip the zeros, by one d
 per stride phase.
 """
 
+import importlib
+
 from nbprop import backend, layout, shapes
-from nbprop.ops.dilated_delta.literal import correlate_with_delta, correlate_with_rotated
+from nbprop.ops.dilated_delta import literal
 
 __all__ = [
     "dilated_delta_backward",
@@ -152,7 +154,7 @@ def strided_backward_input(dy, w, x_shape, stride=1, padding=0, dilation=1):
     delta = dilated_delta_forward(dy, (g.H, g.W), (g.KH, g.KW), stride, padding, dilation)
     rotated = layout.contiguous(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))  # and channels exchanged
     dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype, dy)
-    correlate_with_rotated(delta, rotated, dx, (g.PH, g.PW), (g.DH, g.DW))
+    _literal(dy).correlate_with_rotated(delta, rotated, dx, (g.PH, g.PW), (g.DH, g.DW))
     return dx
 
 
@@ -186,8 +188,13 @@ def strided_backward_weight(dy, x, w_shape, stride=1, padding=0, dilation=1):
     shapes.check_shape("dy", dy, (g.N, g.O, g.OH, g.OW))
     delta = dilated_delta_forward(dy, (g.H, g.W), (g.KH, g.KW), stride, padding, dilation, border=False)
     dw = layout.empty_weights((g.O, g.C, g.KH, g.KW), dy.dtype, dy)
-    correlate_with_delta(layout.channels_last(x), delta, dw, (g.PH, g.PW), (g.DH, g.DW))
+    _literal(dy).correlate_with_delta(layout.channels_last(x), delta, dw, (g.PH, g.PW), (g.DH, g.DW))
     return dw
+
+
+def _literal(dy):
+    """Return the module of the two plain correlations for arrays where `dy` is."""
+    return importlib.import_module("nbprop.ops.dilated_delta.cuda_literal") if layout.on_gpu(dy) else literal
 
 
 def _geometry(N, O, output_size, kernel_size, stride, padding, dilation, border):

@@ -30,8 +30,7 @@ def gram_forward(x, normalize=False):
     ------
     Seed 000, section 6.1, equations 10 and 11.
     """
-    check_input(x)
-    x = layout.channels_last(x)
+    x = layout.channels_last(check_input(x))
     N, C, _, _ = x.shape
     y = layout.empty((N, C, C), x.dtype, x)
     twin = backend.twin("gram", x)
@@ -68,7 +67,7 @@ def gram_backward(dy, x, normalize=False):
     ------
     Seed 000, section 6.1, equations 12 to 15.
     """
-    check_input(x)
+    x = check_input(x)
     dy = check_array("dy", dy, 3)
     check_same_dtype(dy=dy, x=x)
     N, C, _, _ = x.shape
@@ -81,10 +80,11 @@ def gram_backward(dy, x, normalize=False):
 
 
 def check_input(x):
-    """Refuse anything but images with pixels."""
+    """Return images with pixels, and refuse anything else."""
     x = check_array("x", x, 4)
     if 0 in x.shape[1:]:
         raise ValueError(f"x has shape {tuple(x.shape)}; expected at least one channel, row and column")
+    return x
 
 
 def scale(x, normalize):
