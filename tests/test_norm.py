@@ -1,5 +1,7 @@
 """Norms: the derivation against central differences, the fast twins against it, and torch."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,8 +94,13 @@ def test_cpu_as_reference(case, dtype):
     for mine, theirs in zip(statistics, exact):
         assert_close(mine, theirs, tolerance)
     dy = normal(shape, dtype, 7)
-    for mine, theirs in zip(*both(norm_backward, dy, x, *exact, weight, divisor=kwargs["divisor"])):
-        assert_close(mine, theirs, tolerance)
+    # dw and db are sums of terms about 1 in size, which may cancel: against what such a sum is, not against what is left.
+    size = math.sqrt(dy.size / max(shape[1], 1))
+    (dx, *sums), (exact_dx, *exact_sums) = both(norm_backward, dy, x, *exact, weight, divisor=kwargs["divisor"])
+    assert_close(dx, exact_dx, tolerance)
+    assert dx.dtype == dtype
+    for mine, theirs in zip(sums, exact_sums):
+        assert_close(mine + size, theirs + size, tolerance)
         assert mine.dtype == dtype
 
 
