@@ -94,7 +94,7 @@ def test_cpu_as_reference(case, dtype):
     for mine, theirs in zip(statistics, exact):
         assert_close(mine, theirs, tolerance)
     dy = normal(shape, dtype, 7)
-    # dw and db are sums of terms about 1 in size, which may cancel: against what such a sum is, not against what is left.
+    # dw and db are sums of terms about 1 in size: measured by what such a sum is, not by what cancellation leaves.
     size = math.sqrt(dy.size / max(shape[1], 1))
     (dx, *sums), (exact_dx, *exact_sums) = both(norm_backward, dy, x, *exact, weight, divisor=kwargs["divisor"])
     assert_close(dx, exact_dx, tolerance)
