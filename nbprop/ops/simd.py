@@ -19,7 +19,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 __all__ = ["apart", "broadcast", "clear", "copy", "fmuladd", "int64", "lanes", "load", "masks",
-           "pointer_or_number", "product", "registers", "store", "transpose_square", "vector_bytes"]
+           "pointer_or_number", "prefetch", "product", "registers", "store", "transpose_square", "vector_bytes"]
 
 # LLVM's name of an element, and its bytes.
 _ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
@@ -198,6 +198,29 @@ def clear(typingctx, target, at, count):
         return context.get_dummy_value()
 
     return types.void(target, at, count), emit
+
+
+@functools.cache
+def prefetch(write):
+    """Make a loop that asks for the cache lines of a[start .. stop - 1], to be read or with `write` to be written."""
+
+    @intrinsic
+    def ask(typingctx, a, start, stop):
+        def emit(context, builder, signature, args):
+            a, start, stop = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+            line = int64(64 // context.get_abi_sizeof(a.type.pointee))
+            pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            with cgutils.for_range_slice(builder, start, stop, line) as (i, _):
+                at = builder.bitcast(builder.gep(a, [i]), pointer)
+                builder.call(function, [at, number(int(write)), number(2), number(1)])  # into L2; data
+            return context.get_dummy_value()
+
+        return types.void(a, start, stop), emit
+
+    ask._set_uuid(f"{__name__}.prefetch({write})")  # see product
+    return ask
 
 
 def _shuffle(builder, x, y, lanes_):

@@ -25,7 +25,7 @@ _OWN = 64
 # read and written once per block), and of all chunks' results; the most chunks of so many tiles or more; and the tiles
 # that one sum runs over before it is added to the others.
 _SUMS = 2560 * 1024
-_CHUNK_BLOCK = 512 * 1024
+_CHUNK_BLOCK = 256 * 1024
 _RESULTS = 4 * 1024 * 1024
 _CHUNKS = 4, 16
 _CHUNK = 48, 192

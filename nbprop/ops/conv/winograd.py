@@ -25,7 +25,7 @@ from nbprop.ops import simd
 from nbprop.ops.conv import pack
 from nbprop.ops.sandwich import sandwich
 
-__all__ = ["A", "B", "G", "Tiling", "blocked", "place", "staged", "tile_reader", "transposed", "weights"]
+__all__ = ["A", "B", "G", "Tiling", "blocked", "place", "rows_of", "staged", "tile_reader", "transposed", "weights"]
 
 # B^T, G and A^T for output tiles of 2 and 4.
 B = {
@@ -177,6 +177,17 @@ def place(g, tile):
     return tile // (g.TH * g.TW), tile // g.TW % g.TH, tile % g.TW
 
 
+@jit.kernel
+def rows_of(first, last, H, W, C, g):
+    """Return where in an image of H x W x C the tiles first .. last - 1 begin and end, up to their whole rows."""
+    if first >= last:
+        return 0, 0
+    n, th, _ = place(g, first)
+    begin = (n * H + min(th * g.M, H)) * W * C
+    n, th, _ = place(g, last - 1)
+    return begin, (n * H + min((th + 1) * g.M, H)) * W * C
+
+
 @functools.cache
 def blocked(m, mr, nv):
     """Make the driver for small weights: each task takes block after block of tiles through all three steps in L2.
@@ -186,6 +197,7 @@ def blocked(m, mr, nv):
     """
     micro_kernel, weights_of_panel = simd.product(mr, nv, False), _kernel_transform(m)
     take, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
+    ask_x, ask_y = simd.prefetch(False), simd.prefetch(True)
     points = (m + 2) ** 2
 
     @jit.kernel
@@ -206,7 +218,12 @@ def blocked(m, mr, nv):
                 n, th, tw = place(g, tile)
                 take(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first, sv,
                      lanes)
+            # What comes next is fetched while the products keep the core busy: x of the next block, y of this one.
+            xs, xe = rows_of(last, min(last + g.TB, count), g.H, g.W, g.C, g)
+            ys, ye = rows_of(first, last, g.OH, g.OW, g.O, g)
             for point in range(points):
+                ask_x(x, xs + (xe - xs) * point // points, xs + (xe - xs) * (point + 1) // points)
+                ask_y(y, ys + (ye - ys) * point // points, ys + (ye - ys) * (point + 1) // points)
                 for panel in range(panels):
                     for row in range(0, last - first, mr):
                         micro_kernel(row, v, point * sv, a_rows, 1, 1, g.C, 0, 0, 1,

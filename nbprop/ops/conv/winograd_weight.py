@@ -16,7 +16,7 @@ from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.conv.winograd import A, B, G, place, tile_reader, transposed
+from nbprop.ops.conv.winograd import A, B, G, place, rows_of, tile_reader, transposed
 from nbprop.ops.sandwich import sandwich
 
 __all__ = ["accumulate"]
@@ -32,7 +32,7 @@ def _steps(m, mr, nv):
     """
     micro_kernel = simd.product(mr, nv, False)
     take_x, take_dy = tile_reader(B[m], m + 2, m), tile_reader(transposed(A[m]), m, m)
-    back = sandwich(transposed(G[m]))
+    back, ask = sandwich(transposed(G[m])), simd.prefetch(False)
     points = (m + 2) ** 2
 
     @jit.kernel
@@ -45,9 +45,14 @@ def _steps(m, mr, nv):
                     g.TB * SO + lanes, lanes)
 
     @jit.kernel
-    def multiply(v, z, begins, count, zeros, sums, g, SO, a_rows, c_rows, lanes):
+    def multiply(v, z, begins, count, zeros, sums, g, SO, a_rows, c_rows, lanes, x, dy, following, stop):
         P = nv * lanes
+        # Tiles following .. stop - 1 come next: they are fetched while the products keep the core busy.
+        xs, xe = rows_of(following, stop, g.H, g.W, g.C, g)
+        ys, ye = rows_of(following, stop, g.OH, g.OW, g.O, g)
         for point in range(points):
+            ask(x, xs + (xe - xs) * point // points, xs + (xe - xs) * (point + 1) // points)
+            ask(dy, ys + (ye - ys) * point // points, ys + (ye - ys) * (point + 1) // points)
             for panel in range(SO // P):
                 at = point * (g.C * SO + lanes) + panel * P
                 init, i0, si = (zeros, 0, 0) if begins else (sums, at, 1)
@@ -109,7 +114,8 @@ def accumulate(m, mr, nv):
             for start in range(begin, end, g.TB):
                 stop, within = min(start + g.TB, end), (start - begin) % run
                 transform(x, dy, v, z, g, SO, o0, start, stop, edge, lanes)
-                multiply(v, z, within == 0, stop - start, zeros, sums, g, SO, a_rows, c_rows, lanes)
+                multiply(v, z, within == 0, stop - start, zeros, sums, g, SO, a_rows, c_rows, lanes,
+                         x, dy, stop, min(stop + g.TB, count))
                 # A's second row is all ones: point (1, 1) of A dy A^T is the sum of the tile's dy.
                 for o in range(0, db.size, P):
                     add_rows(0, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
