@@ -57,6 +57,7 @@ __all__ = [
     "int64",
     "kernel",
     "larger",
+    "multiply",
     "reduction",
     "synchronize",
     "to_device",
@@ -317,25 +318,43 @@ def _empty(like, dtype, order):
     return empty([like.shape[axis] for axis in axes], dtype).transpose(np.argsort(axes))
 
 
-def _spread(target, source):
+def multiply(target, by):
+    """Multiply `target` in place by a number, or by an array that is repeated along axes where it has one element."""
+    _spread(target, by if isinstance(by, Array) else to_device(np.asarray(by, target.dtype)), True)
+
+
+def _spread(target, source, times=False):
     """Assign `source`, repeated along axes where it has one element, to `target`, whatever their strides."""
     if target.size:
         front = (np.newaxis,) * (_RANK - target.ndim)
         views = (Array(a[(*front, ...)], None) for a in (target.phantom, np.broadcast_to(source.phantom, target.shape)))
-        _assign[blocks(target.size), THREADS](*views)
+        (_multiply if times else _assign)[blocks(target.size), THREADS](*views)
     return target
+
+
+@jit.scalar
+def _place(i, shape):
+    """The six indices of element i of an array."""
+    _, B, C, D, E, F = shape
+    rest, f = i // F, i % F
+    rest, e = rest // E, rest % E
+    rest, d = rest // D, rest % D
+    rest, c = rest // C, rest % C
+    return rest // B, rest % B, c, d, e, f
 
 
 @kernel
 def _assign(target, source):
-    _, B, C, D, E, F = target.shape
     for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
-        rest, f = i // F, i % F
-        rest, e = rest // E, rest % E
-        rest, d = rest // D, rest % D
-        rest, c = rest // C, rest % C
-        a, b = rest // B, rest % B
-        target[a, b, c, d, e, f] = source[a, b, c, d, e, f]
+        at = _place(i, target.shape)
+        target[at] = source[at]
+
+
+@kernel
+def _multiply(target, source):
+    for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
+        at = _place(i, target.shape)
+        target[at] *= source[at]
 
 
 class _Device:

@@ -23,6 +23,7 @@ __all__ = [
     "gpu",
     "khwio",
     "khwio_last",
+    "multiply",
     "nchw",
     "nhwc",
     "on_gpu",
@@ -142,3 +143,12 @@ def _aligned(shape, dtype, like):
 def empty_like(x):
     """Allocate an array of `x`'s shape and dtype beside it, channels-last if it has four axes."""
     return empty(x.shape, x.dtype, x)
+
+
+def multiply(a, by):
+    """Multiply `a` in place by a number or an array."""
+    if on_gpu(a):
+        if on_gpu(by) or np.ndim(by) or by != 1:
+            gpu().multiply(a, by)
+    elif np.ndim(by) or by != 1:
+        np.multiply(a, by, out=a)
