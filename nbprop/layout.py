@@ -23,6 +23,7 @@ __all__ = [
     "gpu",
     "khwio",
     "khwio_last",
+    "mover",
     "multiply",
     "nchw",
     "nhwc",
@@ -99,6 +100,24 @@ def on_gpu(x):
 def gpu():
     """Import and return the module that deals with CUDA; it says what is missing."""
     return importlib.import_module("nbprop.gpu")
+
+
+def mover(device):
+    """Return the function that brings an array to "cuda" or "cpu": a copy, or what is there already as it is.
+
+    Raises
+    ------
+    ValueError
+        If `device` is neither.
+    ImportError, RuntimeError
+        Saying what is missing to use the GPU.
+    """
+    if device == "cpu":
+        return lambda a: gpu().to_host(a) if on_gpu(a) else a
+    if device != "cuda":
+        raise ValueError(f'device is {device!r}; expected "cuda" or "cpu"')
+    gpu().memory.ready()
+    return lambda a: a if on_gpu(a) else gpu().to_device(a)
 
 
 def empty(shape, dtype, like=None):

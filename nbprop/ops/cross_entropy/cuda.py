@@ -130,30 +130,8 @@ def _total(threads):
 
 
 @functools.cache
-def _exponents(threads, dtype):
-    """Make (highest_of(z), sum_of(value)): over the classes that a block's threads share."""
-    highest_of, sum_of = (gpu.reduction(combine, threads, dtype) for combine in (gpu.larger, gpu.add))
-
-    @gpu.device
-    def highest(z):
-        most = z[min(cuda.threadIdx.x, z.size - 1)]
-        for c in range(cuda.threadIdx.x + threads, z.size, threads):
-            most = gpu.larger(most, z[c])
-        return highest_of(most)
-
-    @gpu.device
-    def exponentials(z, most):
-        mine = z.dtype.type(0)
-        for c in range(cuda.threadIdx.x, z.size, threads):
-            mine += exp(z[c] - most)
-        return sum_of(mine)
-
-    return highest, exponentials, sum_of
-
-
-@functools.cache
 def _from_labels(threads, dtype):
-    highest_of, exponentials_of, sum_of = _exponents(threads, dtype)
+    highest_of, sum_of = (gpu.reduction(combine, threads, dtype) for combine in (gpu.larger, gpu.add))
 
     @gpu.kernel
     def from_labels(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits):
@@ -162,8 +140,14 @@ def _from_labels(threads, dtype):
         scale = logits.dtype.type(_scale(divisors))
         for r in range(cuda.blockIdx.x, logits.shape[0], cuda.gridDim.x):
             z, d, t = logits[r], dlogits[r], labels[r]
-            highest = highest_of(z)
-            total = exponentials_of(z, highest)
+            highest = z[min(first, C - 1)]
+            for c in range(first + threads, C, threads):
+                highest = gpu.larger(highest, z[c])
+            highest = highest_of(highest)
+            total = z.dtype.type(0)
+            for c in range(first, C, threads):
+                total += exp(z[c] - highest)
+            total = sum_of(total)
             q, weights, product = z.dtype.type(0), z.dtype.type(0), z.dtype.type(0)
             if t != ignore_index:
                 q = sharp * weight[t] if 0 <= t < C else z.dtype.type(math.nan)
@@ -194,7 +178,7 @@ def _from_labels(threads, dtype):
 
 @functools.cache
 def _from_probabilities(threads, dtype):
-    highest_of, exponentials_of, sum_of = _exponents(threads, dtype)
+    highest_of, sum_of = (gpu.reduction(combine, threads, dtype) for combine in (gpu.larger, gpu.add))
 
     @gpu.kernel
     def from_probabilities(logits, target, weight, sharp, smooth, divisors, losses, dlogits):
@@ -203,8 +187,14 @@ def _from_probabilities(threads, dtype):
         scale = logits.dtype.type(_scale(divisors))
         for r in range(cuda.blockIdx.x, logits.shape[0], cuda.gridDim.x):
             z, d, share = logits[r], dlogits[r], target[r]
-            highest = highest_of(z)
-            total = exponentials_of(z, highest)
+            highest = z[min(first, C - 1)]
+            for c in range(first + threads, C, threads):
+                highest = gpu.larger(highest, z[c])
+            highest = highest_of(highest)
+            total = z.dtype.type(0)
+            for c in range(first, C, threads):
+                total += exp(z[c] - highest)
+            total = sum_of(total)
             weights, product = z.dtype.type(0), z.dtype.type(0)
             for c in range(first, C, threads):
                 q = weight[c] * (sharp * share[c] + smooth)
