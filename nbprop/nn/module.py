@@ -120,12 +120,11 @@ class Module:
         ImportError, RuntimeError
             Saying what is missing: numba-cuda, a driver, a toolkit, a GPU that is new enough.
         """
-        copy = layout.mover(device)
-        moved = move(list(self.parameters()), copy)
+        copy, moved = layout.mover(device), move(list(self.parameters()), device)
         for module in self.modules():
             for name, value in list(vars(module).items()):
                 if id(value) in moved:  # the vectors that a container shows
-                    setattr(module, name, moved[id(value)])
+                    setattr(module, name, moved[id(value)][1])
                 elif name in module.state and value.ndim:  # counters stay with the host
                     setattr(module, name, copy(value))
         self.release()

@@ -83,21 +83,22 @@ def flatten(parameters):
 def fill(parameters):
     """Return the home that these parameters, and no others, live in, or None."""
     home = parameters[0].home
-    alone = len(parameters) == 1 and home.data.size == parameters[0].size
+    alone = len(parameters) == 1 and parameters[0].size == home.data.size
     full = alone or sum(map(_room, parameters)) == home.data.size
     return home if full and all(p.home is home for p in parameters) else None
 
 
-def move(parameters, copy):
-    """Put `copy` of the vectors that parameters live in, in their place; return {id of a vector: its copy}.
+def move(parameters, device):
+    """Bring the vectors that parameters live in to "cuda" or "cpu"; return {id of a vector: (itself, its copy there)}.
 
-    A parameter that shares its vectors with strangers leaves them.
+    A parameter that shares its vectors with strangers leaves them first.
     """
-    homes = {}
+    copy, moved, households = layout.mover(device), {}, {}
     for p in parameters:
-        homes.setdefault(id(p.home), []).append(p)
-    moved = {}
-    for tenants in homes.values():
+        households.setdefault(p.home, []).append(p)
+    for home, tenants in households.items():
+        if layout.on_gpu(home.data) == (device == "cuda"):
+            continue
         if fill(tenants) is None:
             flatten(tenants)
         home = tenants[0].home
@@ -107,7 +108,7 @@ def move(parameters, copy):
             moved[id(old)] = old, getattr(home, name)
         for p in tenants:
             p.settle(home, p.start)
-    return {key: new for key, (_, new) in moved.items()}
+    return moved
 
 
 def _room(parameter):
