@@ -13,7 +13,6 @@ import functools
 import importlib.metadata
 import importlib.util
 import math
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,12 +45,12 @@ __all__ = [
     "THREADS",
     "Array",
     "Scratch",
-    "Upload",
     "add",
     "as_array",
     "blocks",
     "capability",
     "cuda",
+    "description",
     "device",
     "empty",
     "from_dtype",
@@ -60,9 +59,7 @@ __all__ = [
     "kernel",
     "larger",
     "multiply",
-    "pinned",
     "reduction",
-    "seconds",
     "synchronize",
     "to_device",
     "to_host",
@@ -72,7 +69,6 @@ __all__ = [
 THREADS = 256  # of a block of an element-wise pass; a power of two
 _MOST_BLOCKS = 1 << 16  # of such a pass: each thread then takes more elements than one
 _LEAST_CAPABILITY = (7, 5)
-_NON_BLOCKING = 1  # the flag of a stream
 _RANK = 6  # most axes of an array that is copied from one order of memory to another
 
 
@@ -301,58 +297,20 @@ def capability():
     return memory.capability()
 
 
+def description():
+    """Name the GPU, or say in one sentence why there is none to use."""
+    memory.ready()
+    if SIMULATED:
+        return "the CUDA simulator"
+    found = cuda.get_current_device()
+    name = found.name.decode() if isinstance(found.name, bytes) else found.name
+    total = cuda.current_context().get_memory_info()[1]
+    return f"{name}, compute capability {'.'.join(map(str, found.compute_capability))}, {total / 2**30:.0f} GiB"
+
+
 def synchronize():
     """Wait until the GPU has done all that was asked of it."""
     cuda.synchronize()
-
-
-def pinned(shape, dtype):
-    """Allocate an array of the host in page-locked memory, from which copies run while kernels do."""
-    memory.ready()
-    return cuda.pinned_array(tuple(shape), np.dtype(dtype))
-
-
-class Upload:
-    """Page-locked arrays and their doubles on the GPU, copied on a stream of its own while kernels run.
-
-        upload.wait()     # before filling upload.here: the last copy has left it
-        upload.start()    # kernels launched from now on see the new values in upload.there
-        upload.used()     # after the last kernel that reads them
-    """
-
-    def __init__(self, *here):
-        self.here, self.there = here, [to_device(a) for a in here]
-        self._stream = memory.stream()
-        self._copied, self._read = memory.event(), memory.event()
-
-    def wait(self):
-        self._copied.synchronize()
-
-    def start(self):
-        self._read.wait(self._stream)
-        for here, there in zip(self.here, self.there):
-            memory.to_device(there.address, here, self._stream)
-        self._copied.record(self._stream)
-        self._copied.wait()
-
-    def used(self):
-        self._read.record()
-
-
-def seconds(function, calls):
-    """Return the mean time of a call by events on the GPU; in the simulator, by the host's clock."""
-    if SIMULATED:
-        begun = time.perf_counter()
-        for _ in range(calls):
-            function()
-        return (time.perf_counter() - begun) / calls
-    begin, end = cuda.event(), cuda.event()
-    begin.record()
-    for _ in range(calls):
-        function()
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end) / 1e3 / calls
 
 
 def _phantom(shape, typestr, address, strides, readonly=False):
@@ -449,16 +407,6 @@ class _Device:
         return owner, owner.device_pointer_value
 
     @staticmethod
-    def stream():
-        """Make a stream that does not wait for the default one, on which kernels run."""
-        return cuda.external_stream(int(driver.cuStreamCreate(_NON_BLOCKING)))
-
-    @staticmethod
-    def event():
-        """Make an event for streams to wait for each other: one that takes no time."""
-        return cuda.event(timing=False)
-
-    @staticmethod
     def to_device(address, host, stream=None):
         if not host.nbytes:
             return
@@ -488,14 +436,6 @@ class Host:
     def allocate(size):
         owner = np.empty(size + 16, np.uint8)
         return owner, owner.ctypes.data + -owner.ctypes.data % 16
-
-    @staticmethod
-    def stream():
-        return cuda.stream()
-
-    @staticmethod
-    def event():
-        return cuda.event()
 
     @staticmethod
     def to_device(address, host, stream=None):

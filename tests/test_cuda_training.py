@@ -19,6 +19,7 @@ from test_cuda import SIMULATED, usable
 
 import nbprop
 from nbprop import models, nn, ops, optim
+from nbprop.cli import main
 from nbprop.data import Dataset
 from nbprop.data.batches import Batches, GpuBatches
 from nbprop.trainer import Trainer, TrainingDiverged
@@ -240,3 +241,15 @@ def test_lenet_trains_as_on_the_cpu(gpu):
         trainer.fit(dataset, epochs=1, batch_size=2)
         results.append(model)
     same_weights(results[1], results[0], 1e-4)
+
+
+def test_on_the_command_line(gpu, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = data(4)
+    np.savez("few.npz", x_train=few.images, y_train=few.labels, x_test=few.images[:2], y_test=few.labels[:2])
+    monkeypatch.setattr(models, "mlp", lambda channels, size, classes: nn.Sequential(nn.Linear(channels, classes)))
+    for command in ("train few.npz --epochs 1 --batch-size 4 --out run", "evaluate run"):
+        assert main([*command.split(), "--device", "cuda"]) == 0
+    np.save("x.npy", few.images[:1])
+    assert main(["predict", "run", "x.npy", "--device", "cuda"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0\t")

@@ -102,11 +102,12 @@ class GpuBatches(Batches):
     """
 
     def _allocate(self, dtype):
+        from nbprop.upload import Upload
+
         self._pairs = []
         for _ in range(2):
             here = _Buffers(self.dataset, self.batch_size, dtype, _pinned)
-            upload = layout.gpu().Upload(*(a for a in (here.x, here.target) if a is not None))
-            self._pairs.append((here, upload))
+            self._pairs.append((here, Upload(*(a for a in (here.x, here.target) if a is not None))))
         self.x, self.target = (*self._pairs[0][1].there, None)[:2]
 
     def _run(self):
@@ -124,7 +125,9 @@ class GpuBatches(Batches):
 
 def _pinned(shape, dtype):
     """Allocate page-locked memory, channels-last if it has four axes."""
+    from nbprop.upload import pinned
+
     if len(shape) != 4:
-        return layout.gpu().pinned(shape, dtype)
+        return pinned(shape, dtype)
     n, c, h, w = shape
-    return layout.nchw(layout.gpu().pinned((n, h, w, c), dtype))
+    return layout.nchw(pinned((n, h, w, c), dtype))

@@ -74,7 +74,6 @@ def _case(op, name, arguments, named, is_public, big=False, constants=None, dtyp
         dtypes, tolerance = (np.float32,), {"float32": {"tf32": 1e-3, "bf16": 1e-2}[products]}
     return SimpleNamespace(op=op, name=name, arguments=arguments, named=named, is_public=is_public, big=big,
                            constants=constants or {}, dtypes=dtypes, tolerance=tolerance or {}, spills=spills,
-                           constants=constants or {}, dtypes=dtypes, tolerance=tolerance or {}, spills=spills,
                            reads=reads, products=products)
 
 
