@@ -416,6 +416,11 @@ class _Device:
             driver.cuMemcpyHtoDAsync(address, host.ctypes.data, host.nbytes, int(stream.handle))
 
     @staticmethod
+    def copy(target, source, size):
+        """Copy inside the GPU's memory, without waiting."""
+        driver.cuMemcpyDtoDAsync(target, source, size, 0)
+
+    @staticmethod
     def to_host(host, address):
         if host.nbytes:
             driver.cuMemcpyDtoH(host.ctypes.data, address, host.nbytes)
@@ -440,6 +445,10 @@ class Host:
     @staticmethod
     def to_device(address, host, stream=None):
         ctypes.memmove(address, host.ctypes.data, host.nbytes)
+
+    @staticmethod
+    def copy(target, source, size):
+        ctypes.memmove(target, source, size)
 
     @staticmethod
     def to_host(host, address):

@@ -9,6 +9,7 @@ A memory checker runs this file, and test_cuda.py, as
 
 import copy
 import importlib
+import json
 import pathlib
 import pickle
 
@@ -19,6 +20,8 @@ from test_cuda import SIMULATED, usable
 
 import nbprop
 from nbprop import models, nn, ops, optim
+from nbprop.bench import on_gpu, suite
+from nbprop.bench.cli import bench
 from nbprop.cli import main
 from nbprop.data import Dataset
 from nbprop.data.batches import Batches, GpuBatches
@@ -253,3 +256,22 @@ def test_on_the_command_line(gpu, tmp_path, capsys, monkeypatch):
     np.save("x.npy", few.images[:1])
     assert main(["predict", "run", "x.npy", "--device", "cuda"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("0\t")
+
+
+@pytest.mark.parametrize(("what", "rows"), [
+    ("conv", ["cifar_c1", "deconv"]), ("ops", ["tanh", "softmax_ce", "adam"]), ("step", ["mlp"]),
+])  # fmt: skip
+def test_bench(what, rows, gpu, capsys):
+    """Toys in the simulator; on a GPU at full size, which takes seconds."""
+    assert bench(what, rows, as_json=True, device="cuda") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [p["name"] for p in printed] == [row for row in rows for _ in range(3 if what == "conv" else 1)]
+    assert all(p["ours_s"] > 0 for p in printed)
+
+
+def test_bench_on_a_gpu_takes_larger_batches(gpu, monkeypatch):
+    monkeypatch.setattr(gpu, "SIMULATED", False)
+    assert on_gpu.gpu_row("cifar_c2", suite.conv_rows()["cifar_c2"]).N == 2048
+    batches = {name: on_gpu.gpu_row(name, row).batch for name, row in suite.NETS.items()}
+    assert batches == {"mlp": 128, "lenet": 64, "cifar_cnn": 512, "resnet20": 512}
+    assert on_gpu.gpu_row("relu", (64, 32, 32, 32)) == (2048, 32, 32, 32)
