@@ -232,18 +232,39 @@ def test_unknown_devices_are_refused():
         mlp().to("gpu")
 
 
-@pytest.mark.skipif(not (pathlib.Path(ops.__file__).parent / "max_pool" / "cuda.py").exists(),
-                    reason="max pooling has no twin on the GPU yet")
-def test_lenet_trains_as_on_the_cpu(gpu):
-    results = []
+POOLS = (pathlib.Path(ops.__file__).parent / "max_pool" / "cuda.py").exists()
+
+
+@pytest.mark.parametrize("make", [
+    lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.PReLU(2), nn.Flatten(), nn.Linear(32, 3)),
+    pytest.param(lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)),
+                 marks=pytest.mark.skipif(not POOLS, reason="max pooling has no twin on the GPU yet")),
+], ids=["prelu", "pool"])  # fmt: skip
+def test_convolutional_nets_train_as_on_the_cpu(make, gpu):
+    dataset = Dataset(np.random.default_rng(0).random((3, 1, 6, 6), np.float32), np.array([0, 2, 1]))
+    steps(make, dataset, 2)
+
+
+@pytest.mark.skipif(SIMULATED or not POOLS, reason="takes a minute in the simulator, and max pooling on the GPU")
+def test_lenet_learns_as_on_the_cpu(gpu):
+    train, test = nbprop.data.digits()
+    big = [Dataset(np.kron(part.images, np.ones((1, 1, 2, 2), np.uint8)), part.labels) for part in (train, test)]
+    here, there = steps(lambda: models.lenet(1, 16), big[0], 64, 3)
+    assert abs(here.evaluate(big[1])["accuracy"] - there.evaluate(big[1])["accuracy"]) < 0.02
+
+
+def steps(make, dataset, batch_size, epochs=1):
+    """Train the same net here and there; after one epoch the weights are alike."""
+    trainers = []
     for device in ("cpu", "cuda"):
         nbprop.manual_seed(0)
-        model = models.lenet(1, 12, 3)
-        dataset = Dataset(np.random.default_rng(0).random((4, 1, 12, 12), np.float32), np.array([0, 2, 1, 2]))
-        trainer = Trainer(model, nn.CrossEntropyLoss(), MAKERS[0](model.parameters()), device=device, progress=False)
-        trainer.fit(dataset, epochs=1, batch_size=2)
-        results.append(model)
-    same_weights(results[1], results[0], 1e-4)
+        model = make()
+        optimizer = MAKERS[0](model.parameters())
+        trainers.append(Trainer(model, nn.CrossEntropyLoss(), optimizer, device=device, progress=False))
+        trainers[-1].fit(dataset, epochs=epochs, batch_size=batch_size)
+    if epochs == 1:
+        same_weights(trainers[1].model, trainers[0].model)
+    return trainers
 
 
 def test_on_the_command_line(gpu, tmp_path, capsys, monkeypatch):
