@@ -312,5 +312,6 @@ def test_gradcheck_refuses(capsys, finished, tmp_path):
 @pytest.mark.skipif(os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" or os.path.exists("/proc/driver/nvidia/version"),
                     reason="there is a GPU to use")  # fmt: skip
 def test_a_gpu_that_is_not_there_is_one_sentence(capsys):
-    err = refused(capsys, "train", "digits", "--device", "cuda")
-    assert re.search("--device is cuda, but (no NVIDIA driver was found|numba-cuda is not installed)", err)
+    for command in (("train", "digits"), ("bench", "ops", "relu")):
+        err = refused(capsys, *command, "--device", "cuda")
+        assert re.search("--device is cuda, but (no NVIDIA driver was found|numba-cuda is not installed)", err)

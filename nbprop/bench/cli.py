@@ -78,9 +78,11 @@ def _on_gpu(torch):
     """The same for a GPU."""
     from nbprop import layout
     from nbprop.bench import on_gpu
-    from nbprop.cli.limits import use_device
 
-    use_device("cuda")
+    try:
+        layout.mover("cuda")
+    except (ImportError, RuntimeError) as e:
+        raise ValueError(f"--device is cuda, but {e}") from None
     if torch is not None:
         on_gpu.prepare_torch(torch)
     race = {"timer": on_gpu.seconds_per_call}
