@@ -99,7 +99,8 @@ def check_arguments(logits, target):
     if C == 0:
         raise ValueError(f"logits has shape {logits.shape}; expected at least one class")
     target = layout.gpu().as_array(target) if layout.on_gpu(target) else np.asarray(target)
-    check_same_place(logits=logits, target=target)
+    if type(target) is not type(logits):
+        check_same_place(logits=logits, target=target)
     if target.dtype.kind in "iu":
         check_shape("target", target, (N, *size))
         return layout.channels_last(logits), layout.contiguous(target.astype(np.int64, copy=False))
@@ -136,11 +137,12 @@ def buffers(logits, reduction):
     """
     N, _, *size = logits.shape
     losses = layout.empty((N, *size), logits.dtype, logits)
-    chunks = min(-(-losses.size // _CHUNK), _CHUNKS) if layout.on_gpu(logits) else 1
+    on_gpu = layout.on_gpu(logits)
+    chunks = min(-(-losses.size // _CHUNK), _CHUNKS) if on_gpu else 1
     checks = layout.zeros((2, max(chunks, 1)), np.float64, logits)
     divisors = checks[1] if reduction == "mean" else layout.full((1,), 1.0, np.float64, logits)
-    return SimpleNamespace(losses=losses, dlogits=layout.empty_like(logits), checks=checks, divisors=divisors,
-                           value=layout.zeros((1,), np.float64, logits))
+    return SimpleNamespace(on_gpu=on_gpu, losses=losses, dlogits=layout.empty_like(logits), checks=checks,
+                           divisors=divisors, value=layout.zeros((1,), np.float64, logits))
 
 
 def evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p, refuse=True):
@@ -153,20 +155,20 @@ def evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p
     if target.dtype == np.int64:
         labels = target.reshape(-1)
         twin.check_labels(labels, weight, ignore_index, p.checks)
-        if refuse:
+        if refuse and (p.on_gpu or p.checks.item(0) >= 0):
             _refuse_label(p.checks, target, weight.size, ignore_index)
         twin.from_labels(logits, labels, weight, ignore_index, label_smoothing, p.divisors, rows, p.dlogits)
     else:
         if ignore_index >= 0:
             raise ValueError(f"ignore_index is {ignore_index} and target has probabilities, not labels")
         twin.check_probabilities(target, p.checks)
-        if refuse:
+        if refuse and (p.on_gpu or p.checks.item(0) >= 0):
             _refuse_probabilities(p.checks, target, p.losses)
         twin.from_probabilities(logits, target, weight, label_smoothing, p.divisors, rows, p.dlogits)
     if reduction == "none":
         return p.losses
     twin.total(rows, p.divisors, p.value)
-    return p.value if layout.on_gpu(logits) else float(p.value[0])
+    return p.value if p.on_gpu else p.value.item()
 
 
 def _refuse_label(checks, target, classes, ignore_index):
@@ -187,8 +189,6 @@ def _refuse_probabilities(checks, target, losses):
 
 
 def _first_bad(checks):
-    if checks.shape[1] == 1 and not layout.on_gpu(checks):
-        return int(checks[0, 0])
     bad = _on_host(checks)[0]
     return int(min(bad[bad >= 0], default=-1))
 

@@ -54,7 +54,7 @@ def total(losses, divisors, value):
 
 def _scale(divisors):
     """Return what gradients are multiplied by; 0 for the mean of nothing."""
-    divisor = divisors[0] if divisors.size == 1 else divisors.sum()
+    divisor = divisors.item() if divisors.size == 1 else divisors.sum()
     return 1 / divisor if divisor else 0.0
 
 

@@ -125,4 +125,4 @@ def evaluate(pair, parameters, y, target, reduction, losses, dy):
     partial, value = losses[:-1], losses[-1:]
     twin.loss_sums(pair, parameters, y, target, scale, partial, dy)
     twin.total(partial, scale if scale else math.nan, value)
-    return value if layout.on_gpu(value) else float(value[0])
+    return value if layout.on_gpu(value) else value.item()
