@@ -50,6 +50,7 @@ __all__ = [
     "blocks",
     "capability",
     "cuda",
+    "description",
     "device",
     "empty",
     "from_dtype",
@@ -57,6 +58,7 @@ __all__ = [
     "int64",
     "kernel",
     "larger",
+    "multiply",
     "reduction",
     "synchronize",
     "to_device",
@@ -228,6 +230,9 @@ class Array:
         """Return the values as `dtype`, in this array's order of memory."""
         return self if not copy and self.dtype == dtype else _spread(_empty(self.phantom, np.dtype(dtype), "K"), self)
 
+    def __reduce__(self):
+        return to_device, (to_host(self),)
+
     def item(self):
         """Return the only element, once the GPU has computed it."""
         return to_host(self).item()
@@ -292,6 +297,17 @@ def capability():
     return memory.capability()
 
 
+def description():
+    """Name the GPU, or say in one sentence why there is none to use."""
+    memory.ready()
+    if SIMULATED:
+        return "the CUDA simulator"
+    found = cuda.get_current_device()
+    name = found.name.decode() if isinstance(found.name, bytes) else found.name
+    total = cuda.current_context().get_memory_info()[1]
+    return f"{name}, compute capability {'.'.join(map(str, found.compute_capability))}, {total / 2**30:.0f} GiB"
+
+
 def synchronize():
     """Wait until the GPU has done all that was asked of it."""
     cuda.synchronize()
@@ -317,25 +333,43 @@ def _empty(like, dtype, order):
     return empty([like.shape[axis] for axis in axes], dtype).transpose(np.argsort(axes))
 
 
-def _spread(target, source):
+def multiply(target, by):
+    """Multiply `target` in place by a number, or by an array that is repeated along axes where it has one element."""
+    _spread(target, by if isinstance(by, Array) else to_device(np.asarray(by, target.dtype)), True)
+
+
+def _spread(target, source, times=False):
     """Assign `source`, repeated along axes where it has one element, to `target`, whatever their strides."""
     if target.size:
         front = (np.newaxis,) * (_RANK - target.ndim)
         views = (Array(a[(*front, ...)], None) for a in (target.phantom, np.broadcast_to(source.phantom, target.shape)))
-        _assign[blocks(target.size), THREADS](*views)
+        (_multiply if times else _assign)[blocks(target.size), THREADS](*views)
     return target
+
+
+@jit.scalar
+def _place(i, shape):
+    """The six indices of element i of an array."""
+    _, B, C, D, E, F = shape
+    rest, f = i // F, i % F
+    rest, e = rest // E, rest % E
+    rest, d = rest // D, rest % D
+    rest, c = rest // C, rest % C
+    return rest // B, rest % B, c, d, e, f
 
 
 @kernel
 def _assign(target, source):
-    _, B, C, D, E, F = target.shape
     for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
-        rest, f = i // F, i % F
-        rest, e = rest // E, rest % E
-        rest, d = rest // D, rest % D
-        rest, c = rest // C, rest % C
-        a, b = rest // B, rest % B
-        target[a, b, c, d, e, f] = source[a, b, c, d, e, f]
+        at = _place(i, target.shape)
+        target[at] = source[at]
+
+
+@kernel
+def _multiply(target, source):
+    for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
+        at = _place(i, target.shape)
+        target[at] *= source[at]
 
 
 class _Device:
@@ -373,9 +407,18 @@ class _Device:
         return owner, owner.device_pointer_value
 
     @staticmethod
-    def to_device(address, host):
-        if host.nbytes:
+    def to_device(address, host, stream=None):
+        if not host.nbytes:
+            return
+        if stream is None:
             driver.cuMemcpyHtoD(address, host.ctypes.data, host.nbytes)
+        else:
+            driver.cuMemcpyHtoDAsync(address, host.ctypes.data, host.nbytes, int(stream.handle))
+
+    @staticmethod
+    def copy(target, source, size):
+        """Copy inside the GPU's memory, without waiting."""
+        driver.cuMemcpyDtoDAsync(target, source, size, 0)
 
     @staticmethod
     def to_host(host, address):
@@ -400,8 +443,12 @@ class Host:
         return owner, owner.ctypes.data + -owner.ctypes.data % 16
 
     @staticmethod
-    def to_device(address, host):
+    def to_device(address, host, stream=None):
         ctypes.memmove(address, host.ctypes.data, host.nbytes)
+
+    @staticmethod
+    def copy(target, source, size):
+        ctypes.memmove(target, source, size)
 
     @staticmethod
     def to_host(host, address):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbprop.nn.module import Parameter, flatten
+from nbprop.nn.parameter import Parameter, Vectors, flatten
 from nbprop.nn.walk import walk
 
 __all__ = ["Worst", "adjoint_check", "adjoint_errors", "gradcheck", "in_float64"]
@@ -175,7 +175,8 @@ def in_float64(module):
     parameters = list(module.parameters())
     for p in parameters:
         values, p.dtype = p.data, np.dtype(np.float64)
-        p.place(np.zeros(p.size), np.zeros(p.size), values)
+        p.settle(Vectors(np.zeros(p.size), np.zeros(p.size)))
+        p.data[...] = values
     if parameters:
         flatten(parameters)
     return module

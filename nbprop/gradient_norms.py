@@ -29,7 +29,7 @@ def gradient_norms(model):
 
 def _norms(module, name):
     parameters = [p for p in vars(module).values() if isinstance(p, Parameter)]
-    squares = [update.norm(p.grad.transpose(p.memory).reshape(-1)) ** 2 for p in parameters]
+    squares = [update.norm(p.flat_grad) ** 2 for p in parameters]
     yield name or type(module).__name__, math.sqrt(sum(squares)) if squares else None
     for part, child in module.children():
         yield from _norms(child, f"{name}.{part}" if name else part)

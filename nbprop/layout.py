@@ -23,6 +23,8 @@ __all__ = [
     "gpu",
     "khwio",
     "khwio_last",
+    "mover",
+    "multiply",
     "nchw",
     "nhwc",
     "on_gpu",
@@ -100,6 +102,24 @@ def gpu():
     return importlib.import_module("nbprop.gpu")
 
 
+def mover(device):
+    """Return the function that brings an array to "cuda" or "cpu": a copy, or what is there already as it is.
+
+    Raises
+    ------
+    ValueError
+        If `device` is neither.
+    ImportError, RuntimeError
+        Saying what is missing to use the GPU.
+    """
+    if device == "cpu":
+        return lambda a: gpu().to_host(a) if on_gpu(a) else a
+    if device != "cuda":
+        raise ValueError(f'device is {device!r}; expected "cuda" or "cpu"')
+    gpu().memory.ready()
+    return lambda a: a if on_gpu(a) else gpu().to_device(a)
+
+
 def empty(shape, dtype, like=None):
     """Allocate an array of `shape`, channels-last if it has four axes, where the array `like` is.
 
@@ -148,3 +168,12 @@ def _aligned(shape, dtype, like):
 def empty_like(x):
     """Allocate an array of `x`'s shape and dtype beside it, channels-last if it has four axes."""
     return empty(x.shape, x.dtype, x)
+
+
+def multiply(a, by):
+    """Multiply `a` in place by a number or an array."""
+    if on_gpu(a):
+        if on_gpu(by) or np.ndim(by) or by != 1:
+            gpu().multiply(a, by)
+    elif np.ndim(by) or by != 1:
+        np.multiply(a, by, out=a)

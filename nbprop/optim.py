@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from nbprop import backend
-from nbprop.nn.module import _ALIGN, Parameter, flatten
+from nbprop import backend, layout
+from nbprop.nn.parameter import ALIGN, Parameter, fill, flatten
 from nbprop.ops import update
 
 __all__ = ["SGD", "Adam", "AdamW", "grad_norm"]
@@ -24,28 +24,46 @@ class Optimizer:
         self.param_groups = _groups(params, defaults)
         for group in self.param_groups:
             self._check({name: group[name] for name in defaults})
-        slices = _slices([group["params"] for group in self.param_groups])
-        for group, (data, grad) in zip(self.param_groups, slices):
-            group["data"], group["grad"] = data, grad
-            group["state"] = {name: np.zeros_like(data) for name in self.slots}
-            group["step"] = 0
+        for group, run in zip(self.param_groups, _runs([group["params"] for group in self.param_groups])):
+            group["run"], group["step"] = run, 0
+            _take(group)
+            data = group["data"]
+            group["state"] = {name: layout.zeros(data.shape, data.dtype, data) for name in self.slots}
         self._options = tuple(defaults)
 
-    def step(self):
-        """Update every parameter from its gradient."""
+    def follow(self):
+        """Find the vectors again where the model was moved by `model.to`; the state goes along."""
+        for group in self.param_groups:
+            home, _, _ = group["run"]
+            if home.data is not group["vector"]:
+                _take(group)
+                move = layout.mover("cuda" if layout.on_gpu(home.data) else "cpu")
+                group["state"] = {name: move(value) for name, value in group["state"].items()}
+
+    def step(self, gate=None):
+        """Update every parameter from its gradient.
+
+        Parameters
+        ----------
+        gate : array, optional
+            On the GPU an array whose first entry, unless it is finite, holds the update back.
+        """
+        self.follow()
         for group in self.param_groups:
             group["step"] += 1
-            self._update(group, backend.twin("update", group["data"]))
+            self._update(group, backend.twin("update", group["data"]), gate)
 
     def zero_grad(self):
         """Set gradients to zero. Never needed: a backward pass overwrites them."""
+        self.follow()
         for group in self.param_groups:
             group["grad"][...] = 0
 
     def state_dict(self):
         """Return copies of what a resumed run needs: for each group a dict of options, step and state."""
         names = (*self._options, "step")
-        return [{name: group[name] for name in names} | {k: v.copy() for k, v in group["state"].items()}
+        here = layout.mover("cpu")
+        return [{name: group[name] for name in names} | {k: here(v).copy() for k, v in group["state"].items()}
                 for group in self.param_groups]  # fmt: skip
 
     def load_state_dict(self, state):
@@ -66,6 +84,7 @@ class Optimizer:
                 if np.shape(saved[name]) != group["data"].shape:
                     raise ValueError(f"state[{i}][{name!r}] has shape {np.shape(saved[name])}; expected "
                                      f"{group['data'].shape}")
+        self.follow()
         for group, saved in zip(self.param_groups, state):
             group.update({name: saved[name] for name in (*self._options, "step")})
             for name in self.slots:
@@ -74,7 +93,7 @@ class Optimizer:
     def _check(self, options):
         raise NotImplementedError
 
-    def _update(self, group, twin):
+    def _update(self, group, twin, gate):
         raise NotImplementedError
 
 
@@ -103,15 +122,15 @@ class SGD(Optimizer):
             raise ValueError(f"nesterov is True with momentum {options['momentum']} and dampening "
                              f"{options['dampening']}; expected a momentum above 0 and no dampening")
 
-    def _update(self, group, twin):
+    def _update(self, group, twin, gate):
         w, dw, lr, decay = group["data"], group["grad"], group["lr"], group["weight_decay"]
         if group["momentum"] == 0:
-            twin.sgd_update(w, dw, lr, decay)
+            twin.sgd_update(w, dw, lr, decay, gate)
             return
         # torch starts the sum from the first gradient itself, undamped
         dampening = group["dampening"] if group["step"] > 1 else 0.0
         m = group["state"]["momentum_buffer"]
-        twin.sgd_momentum_update(w, dw, m, lr, group["momentum"], dampening, decay, group["nesterov"])
+        twin.sgd_momentum_update(w, dw, m, lr, group["momentum"], dampening, decay, group["nesterov"], gate)
 
 
 class Adam(Optimizer):
@@ -142,10 +161,10 @@ class Adam(Optimizer):
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas is {betas!r}; expected two numbers of at least 0 and below 1")
 
-    def _update(self, group, twin):
+    def _update(self, group, twin, gate):
         m, v = group["state"]["exp_avg"], group["state"]["exp_avg_sq"]
         twin.adam_update(group["data"], group["grad"], m, v, group["lr"], *group["betas"], group["eps"],
-                         group["weight_decay"], self.decoupled, group["step"])  # fmt: skip
+                         group["weight_decay"], self.decoupled, group["step"], gate)  # fmt: skip
 
 
 class AdamW(Adam):
@@ -175,11 +194,11 @@ def grad_norm(params):
     parameters = list(params.parameters() if hasattr(params, "parameters") else params)
     if not parameters:
         return 0.0
-    order = _in_memory([parameters])
-    if order is not None:
-        return update.norm(order[0][1])
-    vectors = (p.grad.transpose(p.memory).reshape(-1) for p in parameters)
-    return math.sqrt(sum(update.norm(vector) ** 2 for vector in vectors))
+    run = _run(parameters)
+    if run is not None:
+        home, start, stop = run
+        return update.norm(home.grad[start:stop])
+    return math.sqrt(sum(update.norm(p.flat_grad) ** 2 for p in parameters))
 
 
 def _at_least_zero(name, value):
@@ -209,72 +228,37 @@ def _groups(params, defaults):
     return [group for group in groups if group["params"]]
 
 
-def _slices(groups):
-    """Return (data, grad) of each group of parameters, one slice each, moving parameters where they must."""
-    found = _in_memory(groups)
-    if found is None:
-        _move([p for group in groups for p in group])
-        found = _in_memory(groups)
-    return found
+def _take(group):
+    """Keep a group's part of the vectors, and the vector that it is part of."""
+    home, start, stop = group["run"]
+    group["data"], group["grad"], group["vector"] = home.data[start:stop], home.grad[start:stop], home.data
 
 
-def _move(parameters):
-    """Lay parameters out one after another, inside the vectors that they fill if they fill them together."""
-    before = [_Run(arrays) for arrays in ([p.data for p in parameters], [p.grad for p in parameters])]
+def _runs(groups):
+    """Return (home, start, stop) of each group of parameters, moving them where they do not lie side by side."""
+    runs = list(map(_run, groups))
+    if None in runs:
+        _arrange([p for group in groups for p in group])
+        runs = list(map(_run, groups))
+    return runs
+
+
+def _run(parameters):
+    """Return (home, start, stop) of parameters that lie side by side in one home, else None."""
+    in_order = sorted(parameters, key=lambda p: p.start)
+    home, start, stop = in_order[0].home, in_order[0].start, in_order[0].start
+    for p in in_order:
+        if p.home is not home or p.start - stop >= ALIGN:
+            return None
+        stop = p.start + p.size
+    return home, start, stop
+
+
+def _arrange(parameters):
+    """Lay parameters out one after another: inside the home that they fill, if they fill one together."""
+    home = fill(parameters)
     data, grad = flatten(parameters)
-    old, old_grad = (run.vector(data.size) for run in before)
-    if old is None or old_grad is None or before[0].size > data.size or before[1].size > data.size:
-        return
-    order = _Run([data])
-    for p in parameters:
-        start = order.offset(p.data)
-        p.place(old[start : start + p.size], old_grad[start : start + p.size], np.copy(p.data))
-    old_grad[...] = grad
-
-
-def _in_memory(groups):
-    """Return (data, grad) of each group, or None unless its parameters lie side by side in one vector."""
-    found = []
-    for group in groups:
-        data, grad = _Run([p.data for p in group]), _Run([p.grad for p in group])
-        end = 0
-        for p in sorted(group, key=lambda p: p.data.ctypes.data):
-            start = data.offset(p.data)
-            if data.owner is None or start - end >= _ALIGN or start != grad.offset(p.grad):
-                return None
-            end = start + p.size
-        vectors = data.vector(end), grad.vector(end)
-        if vectors[0] is None or vectors[1] is None:
-            return None
-        found.append(vectors)
-    return found
-
-
-class _Run:
-    """The stretch of memory from the first to the last of some arrays of one dtype."""
-
-    def __init__(self, arrays):
-        owners = {id(owner): owner for owner in map(_owner, arrays)}
-        self.owner = next(iter(owners.values())) if len(owners) == 1 else None
-        self.dtype = arrays[0].dtype
-        self.begin = min(a.ctypes.data for a in arrays)
-        self.size = (max(a.ctypes.data + a.nbytes for a in arrays) - self.begin) // self.dtype.itemsize
-
-    def offset(self, array):
-        """Elements from the beginning to an array's first."""
-        return (array.ctypes.data - self.begin) // self.dtype.itemsize
-
-    def vector(self, size):
-        """View `size` elements from the beginning on, or None if no one array owns them."""
-        if self.owner is None or not self.owner.flags.c_contiguous:
-            return None
-        memory = self.owner.reshape(-1).view(np.uint8)
-        start = self.begin - self.owner.ctypes.data
-        stop = start + size * self.dtype.itemsize
-        return memory[start:stop].view(self.dtype) if stop <= memory.size else None
-
-
-def _owner(array):
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+    if home is not None:
+        home.data[...], home.grad[...] = data, grad
+        for p in parameters:
+            p.settle(home, p.start)

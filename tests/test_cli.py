@@ -1,7 +1,9 @@
 """The command line: what each command does, and that bad input gets one sentence and exit code 2."""
 
 import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -305,3 +307,11 @@ def test_gradcheck_refuses(capsys, finished, tmp_path):
     assert "is not a folder; expected the folder of a run" in refused(capsys, "gradcheck", tmp_path / "none")
     assert "--entries is 0; expected an integer" in refused(capsys, "gradcheck", finished, "--entries", "0")
     assert "central differences give" in refused(capsys, "gradcheck", finished, "--tolerance", "1e-20")
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" or os.path.exists("/proc/driver/nvidia/version"),
+                    reason="there is a GPU to use")  # fmt: skip
+def test_a_gpu_that_is_not_there_is_one_sentence(capsys):
+    for command in (("train", "digits"), ("bench", "ops", "relu")):
+        err = refused(capsys, *command, "--device", "cuda")
+        assert re.search("--device is cuda, but (no NVIDIA driver was found|numba-cuda is not installed)", err)

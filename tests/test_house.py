@@ -18,7 +18,7 @@ OPS = sorted(p.parent.name for p in PACKAGE.glob("ops/*/__init__.py"))
 
 # Imports go down only, to a lower rank or to the same one. A new part of the package gets its place here.
 RANK = {
-    "version": 0, "jit": 0, "layout": 0, "checks": 0, "shapes": 0, "gpu": 0, "precision": 0,
+    "version": 0, "jit": 0, "layout": 0, "checks": 0, "shapes": 0, "gpu": 0, "precision": 0, "upload": 0,
     "scalar_graph": 0, "explain": 0, "scratch": 1,
     "backend": 1,
     "ops": 2,
@@ -110,7 +110,7 @@ def test_only_one_module_names_a_cuda_package():
 
 
 def test_only_cuda_twins_import_the_module_that_imports_cuda():
-    twins = re.compile(r"nbprop/ops/(\w+/)?cuda(_\w+)?\.py")
+    twins = re.compile(r"nbprop/(upload|ops/(\w+/)?cuda(_\w+)?)\.py")
     for path in SOURCES:
         if "nbprop.gpu" in imports(path):
             assert twins.fullmatch(relative(path)), f"{relative(path)} imports nbprop.gpu; ask layout.gpu() for it"
@@ -161,7 +161,7 @@ def public(module):
 
 
 def importable():
-    without = r"__main__$" if importlib.util.find_spec("numba_cuda") else r"(__main__|\.gpu|\.cuda(_\w+)?)$"
+    without = r"__main__$" if importlib.util.find_spec("numba_cuda") else r"(__main__|\.gpu|\.upload|\.cuda(_\w+)?)$"
     return [name for name in MODULES if not re.search(without, name)]
 
 

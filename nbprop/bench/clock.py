@@ -9,16 +9,17 @@ ROUNDS = 7
 SECONDS = 0.05
 
 
-def race(functions, rounds=ROUNDS, least=SECONDS):
+def race(functions, rounds=ROUNDS, least=SECONDS, timer=None):
     """Return each function's median seconds per call over `rounds` rounds of at least `least` seconds.
 
-    The rounds go a, b, c, a, b, c, ...: never all of one and then all of the next.
+    The rounds go a, b, c, a, b, c, ...: never all of one and then all of the next. `timer` is another
+    `seconds_per_call`.
     """
     seen = [[] for _ in functions]
     for _ in range(rounds):
         for function, times in zip(functions, seen):
             function()  # its own thread pool is awake again, and its operands are back in the cache
-            times.append(seconds_per_call(function, least))
+            times.append((timer or seconds_per_call)(function, least))
     return [statistics.median(times) for times in seen]
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nbprop import layout
 from nbprop.bench import clock
 
 __all__ = ["Contest", "Result", "WrongResult", "geometric_mean", "relative_error", "run"]
@@ -66,13 +67,13 @@ class Result(NamedTuple):
         return fields if self.flops else fields | {"gbytes": self.gbytes}
 
 
-def run(contest):
-    """Check every contestant against float64, then time them in turns."""
+def run(contest, **race):
+    """Check every contestant against float64, then time them in turns, as `clock.race` is told."""
     for who, error in contest.errors().items():
         if not error <= contest.tolerance:
             raise WrongResult(f"{contest.name} {contest.pass_}: {who} is off by {error:.1e} from float64 "
                               f"(allowed: {contest.tolerance:.0e})")
-    ours, *peers = clock.race([contest.ours, *contest.peers.values()])
+    ours, *peers = clock.race([contest.ours, *contest.peers.values()], **race)
     best = min(zip(peers, contest.peers), default=(None, None))
     return Result(contest.name, contest.pass_, ours, *best, contest.flops, contest.bytes)
 
@@ -83,7 +84,8 @@ def relative_error(results, expected):
 
 
 def _distance(a, expected):
-    a, expected = np.asarray(a), np.asarray(expected, np.float64)
+    here = layout.mover("cpu")
+    a, expected = np.asarray(here(a)), np.asarray(here(expected), np.float64)
     if a.shape != expected.shape:
         return math.inf
     return float(np.linalg.norm(np.ravel(a - expected)) / np.linalg.norm(np.ravel(expected)))

@@ -8,10 +8,10 @@ import numpy as np
 
 import nbprop
 from nbprop import layout, nn, optim
-from nbprop.bench import peer
+from nbprop.bench import on_gpu, peer
 from nbprop.bench.contest import Contest, relative_error
 from nbprop.gradcheck import in_float64
-from nbprop.nn.module import Parameter
+from nbprop.nn.parameter import Parameter, move
 
 __all__ = ["contests"]
 
@@ -39,21 +39,21 @@ ARRAYS_MOVED = {
 }  # fmt: skip
 
 
-def contests(name, shape, torch):
+def contests(name, shape, torch, device="cpu"):
     """Yield the one contest of a row, on data drawn anew; torch may be None."""
     pass_, draw, ours, theirs = _kind(name)
     arrays = draw(name, shape)
     forms = _forms(name, shape)
-    runs = {"ours": ours(name, *arrays)}
+    runs = {"ours": ours(name, *arrays, device=device)}
     for form in forms if torch else ():
-        runs[form] = theirs(torch, name, form, *arrays)
+        runs[form] = theirs(torch, name, form, *arrays, device=device)
 
     def errors():
         exact = [a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays]
         if torch:
-            expected = theirs(torch, name, forms[0], *exact)()
+            expected = theirs(torch, name, forms[0], *exact, device=device)()
         else:
-            with nbprop.using("reference"):
+            with nbprop.using("reference" if device == "cpu" else "cpu"):
                 expected = ours(name, *exact)()
         return {who: relative_error(run(), expected) for who, run in runs.items()}
 
@@ -95,10 +95,11 @@ def _layer_data(name, shape):
     return [x, *(layout.channels_last(rng.standard_normal(s, np.float32)) for s in shapes)]
 
 
-def _our_layer(name, x, dy, *weights):
+def _our_layer(name, x, dy, *weights, device="cpu"):
     layer = LAYERS[name](nn, x.shape[1])
     if x.dtype == np.float64:
         layer = in_float64(layer)
+    x, dy, layer = on_gpu.ours(x, device), on_gpu.ours(dy, device), layer.to(device)
     parameters = list(layer.parameters())
     for p, value in zip(parameters, weights, strict=True):
         p.data[...] = value
@@ -111,9 +112,9 @@ def _our_layer(name, x, dy, *weights):
     return run
 
 
-def _torch_layer(torch, name, form, x, dy, *weights):
-    x, dy, *weights = (peer.tensor(torch, a, form) for a in (x, dy, *weights))
-    layer = _torch_gram if name == "gram" else LAYERS[name](torch.nn, x.shape[1]).to(x.dtype)
+def _torch_layer(torch, name, form, x, dy, *weights, device="cpu"):
+    x, dy, *weights = (peer.tensor(torch, a, form, device) for a in (x, dy, *weights))
+    layer = _torch_gram if name == "gram" else LAYERS[name](torch.nn, x.shape[1]).to(x.dtype).to(device)
     parameters = [] if name == "gram" else list(layer.parameters())
     with torch.no_grad():
         for p, value in zip(parameters, weights, strict=True):
@@ -139,13 +140,16 @@ def _loss_data(name, shape):
     return [x, rng.integers(shape[1], size=shape[0])] if name == "softmax_ce" else [x]
 
 
-def _our_loss(name, *arrays):
+def _our_loss(name, *arrays, device="cpu"):
     loss = LOSSES[name](nn)
+    arrays = [on_gpu.ours(a, device) for a in arrays]
+    if device == "cuda":
+        return lambda: (loss.forward(*arrays).reshape(()), loss.backward())
     return lambda: (loss.forward(*arrays), loss.backward())
 
 
-def _torch_loss(torch, name, form, *arrays):
-    x, *target = (peer.tensor(torch, a, form) for a in arrays)
+def _torch_loss(torch, name, form, *arrays, device="cpu"):
+    x, *target = (peer.tensor(torch, a, form, device) for a in arrays)
     loss = (lambda x: _torch_total_variation(torch, x)) if name == "tv" else LOSSES[name](torch.nn)
     x.requires_grad_()
 
@@ -168,11 +172,12 @@ def _optimizer_data(name, shape):
     return [np.random.default_rng(0).standard_normal(shape, np.float32)]
 
 
-def _our_optimizer(name, gradient):
+def _our_optimizer(name, gradient, device="cpu"):
     """One step has been made before, from zeros: so all digits of the parameters are the updates'."""
     kind, options = OPTIMIZERS[name]
     p = Parameter(np.zeros_like(gradient))
     p.grad[...] = gradient
+    move([p], device)
     optimizer = getattr(optim, kind)([p], **options)
     optimizer.step()
 
@@ -183,10 +188,11 @@ def _our_optimizer(name, gradient):
     return run
 
 
-def _torch_optimizer(torch, name, form, gradient):
+def _torch_optimizer(torch, name, form, gradient, device="cpu"):
     kind, options = OPTIMIZERS[name]
-    p = torch.nn.Parameter(torch.zeros_like(torch.from_numpy(gradient)))
-    p.grad = peer.tensor(torch, gradient, form)
+    gradient = peer.tensor(torch, gradient, form, device)
+    p = torch.nn.Parameter(torch.zeros_like(gradient))
+    p.grad = gradient
     optimizer = getattr(torch.optim, kind)([p], **options, **IMPLEMENTATIONS[form])
     optimizer.step()
 

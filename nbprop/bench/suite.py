@@ -65,6 +65,7 @@ class Net(NamedTuple):
     batch: int
     sample: tuple
     classes: int = 10
+    arguments: tuple = ()  # (name, value) of what nbprop.models is to build other than by default
 
 
 NETS = {

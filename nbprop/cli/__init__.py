@@ -13,7 +13,7 @@ def main(argv=None):
     args = _parser().parse_args(argv)
     try:
         return args.run(args) or 0
-    except (ValueError, OSError, ArithmeticError) as e:
+    except (ValueError, OSError, ArithmeticError, MemoryError) as e:
         print(f"nbprop {args.command}: {_sentence(e)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -107,12 +107,17 @@ def _size(folder):
 
 
 def _gpu():
-    """Look for the driver's own files: asking a CUDA package would load it."""
+    """Look for the driver's own files first: where there are none, no CUDA package is loaded."""
     import ctypes.util
 
     driver = os.path.exists("/proc/driver/nvidia/version") or ctypes.util.find_library("nvcuda")
     if not driver:
         return "no NVIDIA driver found: training runs on the CPU"
     if importlib.util.find_spec("numba_cuda") is None:
-        return "an NVIDIA driver, but no numba-cuda: pip install numba-cuda to use it"
-    return "an NVIDIA driver and numba-cuda: fine"
+        return "an NVIDIA driver, but no numba-cuda: pip install 'nbprop[cuda]' to use it"
+    from nbprop import layout
+
+    try:
+        return f"{layout.gpu().description()}: fine, for --device cuda"
+    except (ImportError, RuntimeError) as e:
+        return f"an NVIDIA driver, but {e}"

@@ -4,7 +4,7 @@ import math
 import pathlib
 from typing import NamedTuple
 
-__all__ = ["Limits", "limits", "use_threads"]
+__all__ = ["Limits", "add_device", "limits", "use_device", "use_threads"]
 
 _UNLIMITED = 1 << 60  # version 1 writes "no limit" as a number near 2^63
 
@@ -44,6 +44,29 @@ def use_threads(number=None):
         raise ValueError(f"--threads is {number}; expected 1 to {most} (NUMBA_NUM_THREADS or the number of "
                          "CPUs)")
     numba.set_num_threads(number)
+
+
+def add_device(parser):
+    """Add the argument --device."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="cuda: an NVIDIA GPU (pip install 'nbprop[cuda]'); default: cpu")
+
+
+def use_device(name):
+    """Return `name`, or say in one sentence why there is no such device.
+
+    Raises
+    ------
+    ValueError
+        If it is "cuda" and a GPU, its driver or numba-cuda is missing.
+    """
+    from nbprop import layout
+
+    try:
+        layout.mover(name)
+    except (ImportError, RuntimeError) as e:
+        raise ValueError(f"--device is {name}, but {e}") from None
+    return name
 
 
 def _folders(root, membership):

@@ -9,6 +9,8 @@ __all__ = ["add_parser"]
 
 def add_parser(commands):
     """Add the command."""
+    from nbprop.cli.limits import add_device
+
     parser = commands.add_parser(
         "predict", help="name the classes of images",
         description="Print a line for each image: its number, its class and the probability of that class.")
@@ -16,17 +18,18 @@ def add_parser(commands):
     parser.add_argument("file", metavar="FILE", help="images in an .npy, .npz or IDX file (plain or .gz), in "
                                                      "the training images' shape and range of values")
     parser.add_argument("--threads", type=int, metavar="N")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 
 def run(args):
     """Print number, class and probability, tab-separated."""
     from nbprop import data
-    from nbprop.cli.limits import use_threads
+    from nbprop.cli.limits import use_device, use_threads
     from nbprop.cli.runs import open_run
 
     use_threads(args.threads)
-    trainer, config = open_run(args.folder)
+    trainer, config = open_run(args.folder, use_device(args.device))
     images = _as_trained(data.load_images(args.file), config, args.file)
     dataset = data.Dataset(images, scaling=data.Scaling(**config["scaling"]))
     scores = trainer.predict(dataset, config["batch_size"])

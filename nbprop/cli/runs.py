@@ -5,7 +5,7 @@ import pathlib
 __all__ = ["open_run"]
 
 
-def open_run(folder):
+def open_run(folder, device="cpu"):
     """Return (trainer that evaluates and predicts, settings from config.json).
 
     Raises
@@ -25,4 +25,4 @@ def open_run(folder):
     missing = {"scaling", "input_shape", "input_dtype", "batch_size"} - set(config)
     if missing:
         raise ValueError(f"{folder / 'config.json'} lacks {sorted(missing)}; expected the settings of a run")
-    return Trainer(saving.load(folder), nn.CrossEntropyLoss(), progress=False), config
+    return Trainer(saving.load(folder), nn.CrossEntropyLoss(), progress=False, device=device), config

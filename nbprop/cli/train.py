@@ -10,6 +10,8 @@ _RATES = {"adamw": 3e-3, "adam": 3e-3, "sgd": 0.05}
 
 def add_parser(commands):
     """Add the command."""
+    from nbprop.cli.limits import add_device
+
     parser = commands.add_parser(
         "train", help="train a network",
         description="Train a network and keep it in a run folder: weights, settings, history and curves.")
@@ -27,6 +29,7 @@ def add_parser(commands):
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--threads", type=int, metavar="N", help="default: all that the machine or container "
                                                                  "gives")
+    add_device(parser)
     parser.add_argument("--out", metavar="RUN", help="run folder; default: a new one in runs/")
     parser.add_argument("--plot", action="store_true", help="insist on curves.png: an error without "
                                                             "matplotlib")
@@ -36,7 +39,7 @@ def add_parser(commands):
 def run(args):
     """Train as the arguments say, then print the accuracy on the test images."""
     from nbprop import data, nn
-    from nbprop.cli.limits import use_threads
+    from nbprop.cli.limits import use_device, use_threads
     from nbprop.nn.init import manual_seed
     from nbprop.schedule import cosine
     from nbprop.trainer import Trainer
@@ -44,6 +47,7 @@ def run(args):
     if args.plot:
         _want_matplotlib()
     use_threads(args.threads)
+    device = use_device(args.device)
     train, test = data.load(args.dataset, args.data)
     manual_seed(args.seed)
     name, arguments, model = _model(args.model, train, test)
@@ -51,7 +55,7 @@ def run(args):
     source = args.data and str(pathlib.Path(args.data).absolute())
     config = {"dataset": _lasting(args.dataset), "data": source, "model": name, "model_arguments": arguments}
     loss, optimizer = nn.CrossEntropyLoss(), _optimizer(args, model)
-    trainer = Trainer(model, loss, optimizer, args.seed, folder, schedule=cosine(), config=config)
+    trainer = Trainer(model, loss, optimizer, args.seed, folder, schedule=cosine(), config=config, device=device)
     epochs = _EPOCHS.get(args.dataset, 10) if args.epochs is None else args.epochs
     last = trainer.fit(train, test, epochs, args.batch_size)[-1]
     print(f"test accuracy {last['validation_accuracy']:.2%} on {len(test):,} images; the run is in {folder}")

@@ -139,8 +139,8 @@ class LearnedActivation(Module):
                              "the layer's num_parameters")
         count = len(self.pair.parameters)
         return SimpleNamespace(
-            theta=np.empty((count, shape[1]), dtype), partial=op.partial_sums(shape, count),
-            sums=np.empty((count, shape[1])), y=layout.empty(shape, dtype), dx=layout.empty(shape, dtype),
+            theta=layout.empty((count, shape[1]), dtype), partial=None,
+            y=layout.empty(shape, dtype), dx=layout.empty(shape, dtype),
         )  # fmt: skip
 
     def forward(self, x):
@@ -158,10 +158,11 @@ class LearnedActivation(Module):
         p, x = self._last
         dy = as_gradient(dy, p.y)
         twin = backend.twin("activation", dy)
+        if p.partial is None:
+            p.partial = op.partial_sums(x, len(p.theta))
         twin.learned_backward_parameters(self.pair, p.theta, x, dy, p.partial)
-        np.sum(p.partial, axis=1, out=p.sums)
-        for row, parameter in zip(p.sums, self.parameters()):
-            parameter.grad[...] = row if self.num_parameters > 1 else row.sum()
+        for row, parameter in zip(p.partial, self.parameters()):
+            twin.learned_gradient(row, parameter.grad)
         if not input_gradient:
             return None
         twin.learned_backward_input(self.pair, p.theta, p.y if self.pair.of_output else x, dy, p.dx)

@@ -3,8 +3,6 @@
 import math
 from types import SimpleNamespace
 
-import numpy as np
-
 from nbprop import layout, shapes
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
@@ -38,7 +36,7 @@ class Flatten(Module):
         rows = shape[0], math.prod(shape[1:])
         if len(shape) != 4 or 1 in (shape[1], shape[2] * shape[3]):
             return SimpleNamespace(copies=False, shape=shape, rows=rows)
-        y, dx = np.empty(rows, dtype), layout.empty(shape, dtype)
+        y, dx = layout.empty(rows, dtype), layout.empty(shape, dtype)
         return SimpleNamespace(copies=True, y=y, maps=y.reshape(shape), dx=dx)
 
     def forward(self, x):
@@ -46,7 +44,7 @@ class Flatten(Module):
         x = as_input(x)
         p = self.plan(x)
         if p.copies:
-            np.copyto(p.maps, x)
+            p.maps[...] = x
             y = p.y
         else:
             y = _view(x, p.rows)
@@ -59,7 +57,7 @@ class Flatten(Module):
         if not input_gradient:
             return None
         if p.copies:
-            np.copyto(p.dx, dy.reshape(p.dx.shape))
+            p.dx[...] = dy.reshape(p.dx.shape)
             return p.dx
         return _view(dy, p.shape)
 

@@ -29,10 +29,13 @@ class Loss:
     """
 
     def __call__(self, output, target):
-        return np.copy(value) if isinstance(value := self.forward(output, target), np.ndarray) else value
+        value = self.forward(output, target)
+        if isinstance(value, float) or not hasattr(value, "copy"):
+            return value
+        return value.copy("K") if getattr(self, "reduction", None) == "none" else value.item()
 
     def forward(self, output, target):
-        """Return the loss as a float (an array for reduction "none")."""
+        """Return the loss as a float, on the GPU an array of one; for reduction "none" an array of them."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward(output, target)")
 
     def backward(self, dy=1.0):
@@ -41,7 +44,7 @@ class Loss:
 
     def plan(self, output):
         """Return the buffers for arrays like `output`, made at the first of that shape and dtype."""
-        key = (output.shape, output.dtype)
+        key = (output.shape, output.dtype, type(output))
         plans = self.__dict__.setdefault("_plans", {})
         if key not in plans:
             made = self.allocate(output)
@@ -53,6 +56,8 @@ class Loss:
 
 class CrossEntropyLoss(Loss):
     """Cross entropy of softmax(logits) (`ops.cross_entropy.cross_entropy_forward`), as torch.nn's.
+
+    On the GPU nothing waits for a check of the target: where it is bad the loss is NaN.
 
     Parameters
     ----------
@@ -67,24 +72,24 @@ class CrossEntropyLoss(Loss):
     """
 
     def __init__(self, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-        C = 1 if weight is None else len(weight)
-        cross_entropy.check_options(C, np.float64, weight, ignore_index, reduction, label_smoothing)
+        like = np.empty((0, 1 if weight is None else len(weight)))
+        cross_entropy.check_options(like, weight, ignore_index, reduction, label_smoothing)
         self.weight = weight
         self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
 
     def allocate(self, logits):
         options = self.ignore_index, self.reduction, self.label_smoothing
-        weight = cross_entropy.check_options(logits.shape[1], logits.dtype, self.weight, *options)
-        losses, dlogits = cross_entropy.buffers(logits)
-        return SimpleNamespace(options=(weight, *options), losses=losses, dlogits=dlogits)
+        weight = cross_entropy.check_options(logits, self.weight, *options)
+        buffers = cross_entropy.buffers(logits, self.reduction)
+        return SimpleNamespace(options=(weight, *options), buffers=buffers, refuse=not layout.on_gpu(logits))
 
     def forward(self, logits, target):
         logits, target = cross_entropy.check_arguments(logits, target)
         p = self._last = self.plan(logits)
-        return cross_entropy.evaluate(logits, target, *p.options, p.losses, p.dlogits)
+        return cross_entropy.evaluate(logits, target, *p.options, p.buffers, p.refuse)
 
     def backward(self, dy=1.0):
-        p = self._last
+        p = self._last.buffers
         cross_entropy.times(p.dlogits, dy, p.losses, self.reduction)
         return p.dlogits
 
@@ -116,10 +121,9 @@ class PointwiseLoss(Loss):
 
     def backward(self, dy=1.0):
         p = self._last
-        if np.ndim(dy):
+        if not isinstance(dy, (int, float)) and dy.ndim:
             shapes.check_shape("dy", dy, p.losses.shape if self.reduction == "none" else ())
-        if np.ndim(dy) or dy != 1:
-            np.multiply(p.dy, dy, out=p.dy)
+        layout.multiply(p.dy, dy)
         return p.dy
 
 

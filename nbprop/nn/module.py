@@ -3,60 +3,12 @@
 import numpy as np
 
 from nbprop import layout, shapes
+from nbprop.nn.parameter import Parameter, flatten, move
 
 __all__ = ["Module", "Parameter", "flatten"]
 
-_ALIGN = 16  # elements: each parameter starts on a cache line of the flat vector (64 bytes in float32)
 _BUFFERS = "_plans", "_last", "last"  # attributes that hold what a pass leaves behind
 _PLANS = 4  # input shapes a layer keeps buffers for: training, its last short batch, validation, its last
-
-
-class Parameter:
-    """A learned array `data` and its gradient `grad`: views of one shape and one memory order.
-
-    Parameters
-    ----------
-    data : array
-        Initial values; copied.
-    memory : tuple of int
-        The axes of `data` in the order of memory, slowest first: (2, 3, 1, 0) lays convolution weights
-        (O, C, KH, KW) out as KH, KW, C, O.
-    """
-
-    def __init__(self, data, memory=None):
-        data = np.asarray(data)
-        self.memory = tuple(range(data.ndim)) if memory is None else tuple(memory)
-        self.shape, self.dtype, self.size = data.shape, data.dtype, data.size
-        self.place(np.zeros(self.size, self.dtype), np.zeros(self.size, self.dtype), data)
-
-    def place(self, data, grad, values):
-        """Move into the vectors `data` and `grad` (each of this parameter's size) and take on `values`."""
-        self.data, self.grad = self._view(data), self._view(grad)
-        self.data[...] = values
-
-    def _view(self, vector):
-        stored = vector.reshape([self.shape[axis] for axis in self.memory])
-        return stored.transpose(np.argsort(self.memory))
-
-
-def flatten(parameters):
-    """Move parameters into one vector and their gradients into another; return the two vectors.
-
-    An optimiser is then one loop over a vector, and a data-parallel exchange one Allreduce. The gaps that keep
-    each parameter on a cache line hold zeros, and stay zero under every update.
-    """
-    parameters = list(parameters)
-    dtypes = {p.dtype for p in parameters}
-    if len(dtypes) > 1:
-        raise ValueError(f"parameters have dtypes {sorted(map(str, dtypes))}; expected one dtype for the model")
-    starts = np.cumsum([0] + [-(-p.size // _ALIGN) * _ALIGN for p in parameters])
-    data, grad = layout.zeros((starts[-1],), *dtypes), layout.zeros((starts[-1],), *dtypes)
-    for p, start in zip(parameters, starts):
-        part = slice(start, start + p.size)
-        values, p_grad = p.data, p.grad
-        p.place(data[part], grad[part], values)
-        p.grad[...] = p_grad
-    return data, grad
 
 
 class Module:
@@ -85,7 +37,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __call__(self, x):
-        return np.copy(self.forward(x), order="K")
+        return self.forward(x).copy("K")
 
     def allocate(self, shape, dtype):
         """Check an input shape and return what `forward` and `backward` need for it."""
@@ -156,6 +108,28 @@ class Module:
         """Switch dropout and the like off; return the module."""
         return self.train(False)
 
+    def to(self, device):
+        """Move parameters, gradients and state to "cuda" or back to "cpu"; return the module.
+
+        One copy for each flat vector: optimisers made before follow at their next step. Buffers are let go.
+
+        Raises
+        ------
+        ValueError
+            If `device` is neither.
+        ImportError, RuntimeError
+            Saying what is missing: numba-cuda, a driver, a toolkit, a GPU that is new enough.
+        """
+        copy, moved = layout.mover(device), move(list(self.parameters()), device)
+        for module in self.modules():
+            for name, value in list(vars(module).items()):
+                if id(value) in moved:  # the vectors that a container shows
+                    setattr(module, name, moved[id(value)][1])
+                elif name in module.state and value.ndim:  # counters stay with the host
+                    setattr(module, name, copy(value))
+        self.release()
+        return self
+
     def named_state(self, prefix=""):
         """Yield (dotted name, array) for parameters and for the buffers named in `state`."""
         for name, value in vars(self).items():
@@ -168,7 +142,8 @@ class Module:
 
     def state_dict(self):
         """Return copies of all parameters and buffers by dotted name; torch loads them as they are."""
-        return {name: np.array(value, order="C") for name, value in self.named_state()}
+        here = layout.mover("cpu")
+        return {name: np.array(here(value), order="C") for name, value in self.named_state()}
 
     def load_state_dict(self, state, strict=True):
         """Copy arrays into the parameters and buffers of the same names.
@@ -183,7 +158,8 @@ class Module:
         if strict and (missing or unknown):
             raise ValueError(f"state has names that do not fit this model: missing {missing}, unknown {unknown}; "
                              "build the same model, or pass strict=False")
-        arrays = {name: np.asarray(state[name]) for name in mine if name in state}
+        here = layout.mover("cpu")
+        arrays = {name: np.asarray(here(state[name])) for name in mine if name in state}
         for name, array in arrays.items():
             if array.shape != mine[name].shape:
                 raise ValueError(f"state[{name!r}] has shape {array.shape}; expected {mine[name].shape}")

@@ -3,8 +3,6 @@
 import threading
 from types import SimpleNamespace
 
-import numpy as np
-
 from nbprop import backend, layout
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
@@ -28,7 +26,7 @@ class Product(Module):
         if dtype != self.weight.dtype:
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
         g, y_shape = self.geometry(shape)
-        zeros, unused = np.zeros(y_shape[1], dtype), np.zeros(y_shape[1], dtype)
+        zeros, unused = layout.zeros((y_shape[1],), dtype), layout.zeros((y_shape[1],), dtype)
         return SimpleNamespace(g=g, y=layout.empty(y_shape, dtype), dx=None, zeros=zeros, unused=unused, work={})
 
     def forward(self, x, relu=False):
@@ -51,7 +49,7 @@ class Product(Module):
         if not input_gradient:
             return None
         if p.dx is None:
-            p.dx = layout.empty(x.shape, x.dtype)
+            p.dx = layout.empty(x.shape, x.dtype, x)
         twin.backward_input(dy, self.weight.data, p.dx, p.g, work)
         return p.dx
 

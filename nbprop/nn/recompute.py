@@ -1,7 +1,5 @@
 """Storing against recomputing: seed 002, section 1."""
 
-import numpy as np
-
 from nbprop.nn.module import as_input
 from nbprop.nn.sequential import Sequential
 
@@ -50,7 +48,7 @@ def _inner(chain):
 
 def _remember(chain):
     """Keep what a forward pass changes and depends on: running statistics, dropout's count of its passes."""
-    return [(module, {name: np.copy(getattr(module, name)) for name in module.state},
+    return [(module, {name: getattr(module, name).copy() for name in module.state},
              {name: value for name, value in vars(module).items() if isinstance(value, (bool, int, float))})
             for module in _inner(chain)]  # fmt: skip
 

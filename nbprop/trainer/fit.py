@@ -1,19 +1,20 @@
 """Fit a model to data: batches, steps, records of each epoch, and the run folder."""
 
+import itertools
 import math
 import pathlib
 import time
 
 import numpy as np
 
-from nbprop import backend, shapes
+from nbprop import backend, layout, shapes
 from nbprop import schedule as schedules
-from nbprop.data.batches import Batches
+from nbprop.data.batches import Batches, GpuBatches
 from nbprop.data.dataset import Dataset, as_dataset
 from nbprop.ops.update import CHUNK
-from nbprop.trainer.metrics import count_correct
 from nbprop.trainer.progress import Progress
 from nbprop.trainer.run_folder import RunFolder
+from nbprop.trainer.totals import GpuTotals, Totals
 
 __all__ = ["Trainer", "TrainingDiverged"]
 
@@ -66,6 +67,10 @@ class Trainer:
         Further entries for config.json.
     progress : bool
         Show a bar on a terminal, or a line per epoch elsewhere, on stderr.
+    device : str, optional
+        "cuda" or "cpu": where the model is moved to and trains; by default, where it is. On the GPU steps are
+        launched without waiting for them: a loss that is not finite stops the updates at once, and training when
+        the figures are next shown.
 
     Attributes
     ----------
@@ -74,16 +79,15 @@ class Trainer:
     """
 
     def __init__(self, model, loss=None, optimizer=None, seed=0, out=None, callbacks=(), schedule=None,
-                 config=None, progress=True):
+                 config=None, progress=True, device=None):
         self.model, self.loss, self.optimizer, self.seed = model, loss, optimizer, seed
         self.out = None if out is None else pathlib.Path(out)
         self.callbacks, self.schedule = tuple(callbacks), schedule or schedules.constant
         self.config, self.progress = dict(config or {}), progress
         self.history, self.stop, self.epoch, self.output = [], False, 0, None
-        self._steps, self._scaling = 0, None
-        # Room for the sums of squares of each group's gradient: a step allocates nothing.
+        self._steps, self._scaling, self._totals = 0, None, None
         self._groups = [] if optimizer is None else optimizer.param_groups
-        self._squares = [(g["grad"], np.empty(-(-g["grad"].size // CHUNK))) for g in self._groups]
+        self._settle(device)
 
     def fit(self, train, validation=None, epochs=1, batch_size=64):
         """Train for `epochs` more epochs; return the history.
@@ -126,11 +130,17 @@ class Trainer:
         return self.history
 
     def step(self, x, target):
-        """Make one training step on a batch of the model's dtype; return its loss."""
+        """Make one training step on a batch of the model's dtype; return its loss.
+
+        On the GPU the loss is an array there, which waits for the step when `nbprop.to_host` reads it.
+        """
         self._steps += 1
         self.output = self.model.forward(x)
-        loss = float(self.loss.forward(self.output, target))
+        loss = self.loss.forward(self.output, target)
         self.model.backward(self.loss.backward(), input_gradient=False)
+        if self.device == "cuda":
+            return self._end_on_gpu(loss, target)
+        loss = float(loss)
         if not math.isfinite(loss + self._squared_norm()):
             raise self._diverged(x, loss)
         self.optimizer.step()
@@ -147,14 +157,14 @@ class Trainer:
         were; other floats are taken to be scaled already.
         """
         dataset = x if isinstance(x, Dataset) else self._dataset((x, None), "x")
-        batches = Batches(dataset, batch_size, self._dtype())
+        batches, here = self._gather(dataset, batch_size), layout.mover("cpu")
         mode = self.model.training
         self.model.eval()
         try:
-            parts = [np.copy(self.model.forward(x), order="K") for x, _ in batches.in_order()]
+            parts = [here(self.model.forward(x)).copy("K") for x, _ in batches.in_order()]
         finally:
             self.model.train(mode)
-        return np.concatenate(parts) if parts else self.model(batches.x[:0])
+        return np.concatenate(parts) if parts else here(self.model(batches.x[:0]))
 
     def _run_epoch(self, batches, checks, progress, rates, done, share):
         """Train over all batches once, then validate, record, and call back."""
@@ -162,17 +172,16 @@ class Trainer:
         self.epoch, self._steps = self.epoch + 1, 0
         self.model.train()
         progress.begin(self.epoch)
-        total, correct, seen = 0.0, 0, 0
-        counts = batches.dataset.classes is not None
+        totals = self._totals = self._count(batches, lambda step, loss: self._diverged_on_gpu(batches, step, loss))
         for x, target in batches.shuffled(self.seed, self.epoch):
             self._set_rates(rates, self.schedule(done + self._steps * share))
-            loss, n = self.step(x, target), len(x)
-            total, seen = total + loss * n, seen + n
-            if counts:
-                correct += count_correct(self.output, target)
-            progress.advance(n, total / seen, correct / seen if counts else None)
-        progress.trained(seen)
-        record = {"epoch": self.epoch, "loss": total / seen, "accuracy": correct / seen if counts else None}
+            loss = self.step(x, target)
+            if self.device == "cpu":
+                totals.add(loss, self.output, target)
+            progress.advance(len(x), totals)
+        loss, accuracy = totals.figures()
+        progress.trained(totals.seen)
+        record = {"epoch": self.epoch, "loss": loss, "accuracy": accuracy}
         checked = {} if checks is None else self._evaluate(checks)
         record |= {f"validation_{key}": checked.get(key) for key in ("loss", "accuracy")}
         record["seconds"] = time.perf_counter() - begun
@@ -185,27 +194,53 @@ class Trainer:
         for group, rate in zip(self._groups, rates):
             group["lr"] = rate * factor
 
+    def _settle(self, device):
+        """Move to the device, and allocate room for the sums of squares of each group's gradient."""
+        if device is None:
+            device = "cuda" if any(layout.on_gpu(p.data) for p in self.model.parameters()) else "cpu"
+        else:
+            self.model.to(device)
+        self.device = device
+        if hasattr(self.optimizer, "follow"):
+            self.optimizer.follow()
+        ends = np.cumsum([0, *(-(-g["grad"].size // CHUNK) for g in self._groups)]).tolist()
+        like = self._groups[0]["grad"] if self._groups else None
+        self._all_squares = layout.empty((ends[-1],), np.float64, like)
+        self._squares = [self._all_squares[a:b] for a, b in itertools.pairwise(ends)]
+
+    def _sum_squares(self):
+        for group, partial in zip(self._groups, self._squares):
+            backend.twin("update", partial).squared_norms(group["grad"], partial)
+
     def _squared_norm(self):
-        total = 0.0
-        for grad, partial in self._squares:
-            backend.twin("update", grad).squared_norms(grad, partial)
-            total += sum(partial.tolist())
-        return total
+        self._sum_squares()
+        return sum(self._all_squares.tolist())
+
+    def _end_on_gpu(self, loss, target):
+        """Count the step and update, all without waiting."""
+        if self._totals is None:
+            self._totals = GpuTotals(False, self.output)
+        self._sum_squares()
+        self._totals.add(loss, self.output, target, self._all_squares)
+        self.optimizer.step(self._totals.gate)
+        return loss
+
+    def _count(self, batches, diverged=None):
+        """Begin to sum loss and accuracy."""
+        counts = batches.dataset.classes is not None
+        return Totals(counts) if self.device == "cpu" else GpuTotals(counts, batches.x, diverged)
 
     def _evaluate(self, batches):
         mode = self.model.training
         self.model.eval()
-        total, correct, counts = 0.0, 0, batches.dataset.classes is not None
+        totals = self._count(batches)
         try:
             for x, target in batches.in_order():
                 y = self.model.forward(x)
-                total += self.loss.forward(y, target) * len(x)
-                if counts:
-                    correct += count_correct(y, target)
+                totals.add(self.loss.forward(y, target), y, target)
         finally:
             self.model.train(mode)
-        n = len(batches.dataset)
-        return {"loss": total / n, "accuracy": correct / n if counts else None}
+        return dict(zip(("loss", "accuracy"), totals.figures()))
 
     def _dataset(self, data, name):
         """Bring validation or test images to the scaling of the training images."""
@@ -221,16 +256,34 @@ class Trainer:
             raise ValueError(f"{name} has no labels; expected one for each image")
         if not len(dataset):
             raise ValueError(f"{name} has no images; expected at least one")
-        return Batches(dataset, batch_size, self._dtype())
+        return self._gather(dataset, batch_size)
+
+    def _gather(self, dataset, batch_size):
+        return (Batches if self.device == "cpu" else GpuBatches)(dataset, batch_size, self._dtype())
 
     def _dtype(self):
         return next((p.dtype for p in self.model.parameters()), np.dtype(np.float32))
 
     def _diverged(self, x, loss):
         """Say where the first non-finite value is; runs once, so it may be slow."""
-        names = [name for name, p in self.model.named_parameters() if not np.isfinite(p.grad).all()]
+        here = layout.mover("cpu")
+        names = [name for name, p in self.model.named_parameters() if not np.isfinite(here(p.grad)).all()]
         hint = "try a lower learning rate"
         if not np.isfinite(x).all():
             hint = "the batch itself holds NaN or infinity: clean the data"
         layer = names[-1] if names else None
         return TrainingDiverged(self.epoch, self._steps, layer, self._groups[0]["lr"], loss, hint)
+
+    def _diverged_on_gpu(self, batches, step, loss):
+        """Go back to the step, whose weights are still there, for its gradients."""
+        dataset, outputs = batches.dataset, self.output.shape[1]
+        if (dataset.classes or 0) > outputs:
+            return ValueError(f"target has the label {dataset.classes - 1}; expected 0 to {outputs - 1}, as the model "
+                              f"has {outputs} outputs")
+        again = Batches(dataset, batches.batch_size, self._dtype()).shuffled(self.seed, self.epoch)
+        x, target = next(itertools.islice(again, step - 1, None))
+        there = layout.mover("cuda")
+        self.loss.forward(self.model.forward(there(x)), there(target))
+        self.model.backward(self.loss.backward(), input_gradient=False)
+        self._steps = step
+        return self._diverged(x, loss)

@@ -50,14 +50,15 @@ class Progress:
         if self.bar is not None:
             self.bar.set_description(self._label)
 
-    def advance(self, images, loss, accuracy):
-        """Count a step's images; a look at the clock unless the bar is due."""
+    def advance(self, images, totals):
+        """Count a step's images; a look at the clock unless the bar is due, which then reads the totals."""
         if self.bar is None:
             return
         self.bar.update(images)
         now = time.perf_counter()
         if now >= self._next:
             self._next = now + _REFRESH
+            loss, accuracy = totals.figures()
             text = f"loss {loss:.4f}" if accuracy is None else f"loss {loss:.4f}, accuracy {accuracy:.2%}"
             self.bar.set_postfix_str(text, refresh=False)
 

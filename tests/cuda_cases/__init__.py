@@ -59,7 +59,7 @@ def public(op, name, *arguments, named=None, **options):
 
 
 def _case(op, name, arguments, named, is_public, big=False, constants=None, dtypes=(np.float32, np.float64),
-          tolerance=None, spills=False, products="float32"):
+          tolerance=None, spills=False, reads=False, products="float32"):
     """Describe a case.
 
     big        too large for the simulator: compiled, and run on a GPU against the cpu twin
@@ -68,12 +68,13 @@ def _case(op, name, arguments, named, is_public, big=False, constants=None, dtyp
     tolerance  relative l2 distance that is allowed, by dtype name; else 1e-5 for float32 and 1e-12 for float64
     products   "tf32" or "bf16": with tensor cores allowed, in float32 only, within 1e-3 or 1e-2
     spills     True where a kernel may spill registers
+    reads      True where the call reads what its kernels computed: not compiled without a GPU
     """
     if products != "float32":
         dtypes, tolerance = (np.float32,), {"float32": {"tf32": 1e-3, "bf16": 1e-2}[products]}
     return SimpleNamespace(op=op, name=name, arguments=arguments, named=named, is_public=is_public, big=big,
                            constants=constants or {}, dtypes=dtypes, tolerance=tolerance or {}, spills=spills,
-                           products=products)
+                           reads=reads, products=products)
 
 
 def arguments_of(case, dtype, module):

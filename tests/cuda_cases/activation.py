@@ -24,5 +24,6 @@ CASES = [
     public("activation", "learned_backward_input", activation.PRELU, a(3, 5), a(3, 5), given(_theta)),
     twin("activation", "learned_backward_parameters", activation.PRELU, given(_theta), a(2, 5, 2, 3), a(2, 5, 2, 3),
          a(1, 3, 5, dtype=np.float64), constants={"_CHANNELS": 2}),
+    *(twin("activation", "learned_gradient", a(3, 5, dtype=np.float64), a(n)) for n in (1, 5)),
     public("activation", "learned_backward_parameters", activation.PRELU, a(4, 5), a(4, 5), given(_theta)),
 ]

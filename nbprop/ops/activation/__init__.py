@@ -201,9 +201,12 @@ def learned_backward_parameters(pair, x, dy, theta):
     Seed 000, equation 3, added up over all elements that share the parameter.
     """
     x, dy, theta = _checked(pair, theta, x=x, dy=dy)
-    partial = partial_sums(x.shape, len(theta))
-    backend.twin("activation", x).learned_backward_parameters(pair, theta, x, dy, partial)
-    return partial.sum(axis=1).astype(x.dtype)
+    partial, dtheta = partial_sums(x, len(theta)), layout.empty_like(theta)
+    twin = backend.twin("activation", x)
+    twin.learned_backward_parameters(pair, theta, x, dy, partial)
+    for i in range(len(theta)):
+        twin.learned_gradient(partial[i], dtheta[i])
+    return dtheta
 
 
 def numbers(pair, parameters, dtype):
@@ -213,10 +216,10 @@ def numbers(pair, parameters, dtype):
     return tuple(dtype.type(p) for p in parameters or pair.parameters.values())
 
 
-def partial_sums(shape, parameters):
-    """Allocate the partial sums of the parameters' gradients for an input of `shape`."""
-    chunks = min(max(np.prod(shape, dtype=int) // _CHUNK, 1), _CHUNKS)
-    return np.empty((parameters, chunks, shape[1]))
+def partial_sums(x, parameters):
+    """Allocate the partial sums of the parameters' gradients for an input like `x`."""
+    chunks = min(max(x.size // _CHUNK, 1), _CHUNKS)
+    return layout.empty((parameters, chunks, x.shape[1]), np.float64, x)
 
 
 def _checked(pair, theta, **arrays):

@@ -45,6 +45,11 @@ def learned_backward_parameters(pair, theta, x, dy, partial):
         _by_channel(pair)[2 + i](theta, rows(x), rows(dy), partial[i])
 
 
+def learned_gradient(partial, grad):
+    sums = partial.sum(axis=0)
+    grad[...] = sums if grad.size > 1 else sums.sum()
+
+
 @functools.cache
 def _same(pair):
     value, slope = pair.value, pair.slope

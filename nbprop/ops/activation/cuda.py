@@ -37,10 +37,14 @@ def learned_backward_input(pair, theta, s, dy, dx):
 
 
 def learned_backward_parameters(pair, theta, x, dy, partial):
-    chunks, C = partial.shape[1:]
+    (chunks, C), width = partial.shape[1:], min(_CHANNELS, gpu.THREADS)
     for i in range(len(theta)):
-        sums = _parameter_gradient(pair, i, gpu.THREADS, min(_CHANNELS, gpu.THREADS))
-        sums[(chunks, -(-C // _CHANNELS)), gpu.THREADS](theta, rows(x), rows(dy), partial[i])
+        sums = _parameter_gradient(pair, i, gpu.THREADS, width)
+        sums[(chunks, -(-C // width)), gpu.THREADS](theta, rows(x), rows(dy), partial[i])
+
+
+def learned_gradient(partial, grad):
+    _learned_gradient(gpu.THREADS)[grad.size, gpu.THREADS](partial, grad)
 
 
 @functools.cache
@@ -101,3 +105,22 @@ def _parameter_gradient(pair, i, threads, width):
             partial[k, c] = mine
 
     return backward_parameter
+
+
+@functools.cache
+def _learned_gradient(threads):
+    """Make the kernel in which block i adds up what belongs to parameter i: its channel, or all of them."""
+    total = gpu.reduction(gpu.add, threads, np.float64)
+
+    @gpu.kernel
+    def learned_gradient(partial, grad):
+        i, (K, C) = cuda.blockIdx.x, partial.shape
+        width = C // grad.size
+        mine = 0.0
+        for j in range(cuda.threadIdx.x, K * width, threads):
+            mine += partial[j // width, i * width + j % width]
+        mine = total(mine)
+        if cuda.threadIdx.x == 0:
+            grad[i] = mine
+
+    return learned_gradient

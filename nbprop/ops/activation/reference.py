@@ -28,6 +28,15 @@ def learned_backward_parameters(pair, theta, x, dy, partial):
         _by_channel(pair)[2 + i](theta, rows(x), rows(dy), partial[i])
 
 
+@jit.reference
+def learned_gradient(partial, grad):
+    """Add up what belongs to each learned value: its channel's partial sums, or those of all channels."""
+    grad[:] = 0
+    for k in range(partial.shape[0]):
+        for c in range(partial.shape[1]):
+            grad[c if grad.size > 1 else 0] += partial[k, c]
+
+
 @functools.cache
 def _same(pair):
     """Loops for parameters that all elements share."""

@@ -1,11 +1,15 @@
 """Softmax cross entropy of logits (N, C) or (N, C, H, W), with torch's options."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from nbprop import backend, layout
-from nbprop.shapes import check_array, check_same_dtype, check_shape
+from nbprop.shapes import check_array, check_same_dtype, check_same_place, check_shape
 
 __all__ = ["check_options", "cross_entropy_backward", "cross_entropy_forward"]
+
+_CHUNK, _CHUNKS = 1 << 11, 64  # rows that one block of the GPU checks, and the most blocks that share the work
 
 
 def cross_entropy_forward(
@@ -47,9 +51,9 @@ def cross_entropy_forward(
     2016, section 7.
     """
     logits, target = check_arguments(logits, target)
-    weight = check_options(logits.shape[1], logits.dtype, weight, ignore_index, reduction, label_smoothing)
-    losses, dlogits = buffers(logits)
-    return evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, losses, dlogits)
+    weight = check_options(logits, weight, ignore_index, reduction, label_smoothing)
+    loss = evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, buffers(logits, reduction))
+    return loss if reduction == "none" or isinstance(loss, float) else loss.item()
 
 
 def cross_entropy_backward(
@@ -81,11 +85,11 @@ def cross_entropy_backward(
     Seed 004: dL_i/dz_k = p_k - 1(y_i = k).
     """
     logits, target = check_arguments(logits, target)
-    weight = check_options(logits.shape[1], logits.dtype, weight, ignore_index, reduction, label_smoothing)
-    losses, dlogits = buffers(logits)
-    evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, losses, dlogits)
-    times(dlogits, dy, losses, reduction)
-    return dlogits
+    weight = check_options(logits, weight, ignore_index, reduction, label_smoothing)
+    p = buffers(logits, reduction)
+    evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p)
+    times(p.dlogits, dy, p.losses, reduction)
+    return p.dlogits
 
 
 def check_arguments(logits, target):
@@ -94,7 +98,9 @@ def check_arguments(logits, target):
     N, C, *size = logits.shape
     if C == 0:
         raise ValueError(f"logits has shape {logits.shape}; expected at least one class")
-    target = np.asarray(target)
+    target = layout.gpu().as_array(target) if layout.on_gpu(target) else np.asarray(target)
+    if type(target) is not type(logits):
+        check_same_place(logits=logits, target=target)
     if target.dtype.kind in "iu":
         check_shape("target", target, (N, *size))
         return layout.channels_last(logits), layout.contiguous(target.astype(np.int64, copy=False))
@@ -106,69 +112,99 @@ def check_arguments(logits, target):
     return layout.channels_last(logits), layout.channels_last(target)
 
 
-def check_options(C, dtype, weight, ignore_index, reduction, label_smoothing):
-    """Refuse options that make no sense; return the weights as an array (C,) of `dtype`."""
+def check_options(like, weight, ignore_index, reduction, label_smoothing):
+    """Refuse options that make no sense; return the weights as an array (C,) beside and of the dtype of logits."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction is {reduction!r}; expected "mean", "sum" or "none"')
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing is {label_smoothing!r}; expected a number from 0 to 1")
     if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
         raise ValueError(f"ignore_index is {ignore_index!r}; expected an integer")
+    C = like.shape[1]
     if weight is None:
-        return np.ones(C, dtype)
+        return layout.full((C,), 1, like.dtype, like)
     weight = check_array("weight", weight, 1)
     check_shape("weight", weight, (C,))
-    return layout.contiguous(weight.astype(dtype, copy=False))
+    weight = layout.contiguous(weight.astype(like.dtype, copy=False))
+    return layout.gpu().to_device(weight) if layout.on_gpu(like) and not layout.on_gpu(weight) else weight
 
 
-def buffers(logits):
-    """Allocate the losses, one per row, and dlogits."""
+def buffers(logits, reduction):
+    """Allocate what `evaluate` fills, beside the logits.
+
+    losses: one per row. checks[0]: the first bad row of each chunk of rows, or -1. checks[1]: what a mean divides
+    by, chunk by chunk. divisors: those, or 1 for the other reductions. value: the loss.
+    """
     N, _, *size = logits.shape
-    return np.empty((N, *size), logits.dtype), layout.empty_like(logits)
+    losses = layout.empty((N, *size), logits.dtype, logits)
+    on_gpu = layout.on_gpu(logits)
+    chunks = min(-(-losses.size // _CHUNK), _CHUNKS) if on_gpu else 1
+    checks = layout.zeros((2, max(chunks, 1)), np.float64, logits)
+    divisors = checks[1] if reduction == "mean" else layout.full((1,), 1.0, np.float64, logits)
+    return SimpleNamespace(on_gpu=on_gpu, losses=losses, dlogits=layout.empty_like(logits), checks=checks,
+                           divisors=divisors, value=layout.zeros((1,), np.float64, logits))
 
 
-def evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, losses, dlogits):
-    """Fill losses and dlogits from arrays that `check_arguments` made; return the loss."""
+def evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p, refuse=True):
+    """Fill p, from `buffers`, for arrays that `check_arguments` made; return the loss, on the GPU an array of one.
+
+    `refuse` bad targets, which on the GPU waits for it; else their losses there are NaN.
+    """
     twin = backend.twin("cross_entropy", logits)
-    rows = losses.reshape(-1)
+    rows = p.losses.reshape(-1)
     if target.dtype == np.int64:
         labels = target.reshape(-1)
-        bad, divisor = twin.check_labels(labels, weight, ignore_index)
-        if bad >= 0:
-            raise ValueError(f"target has the label {labels[bad]} at {_index(bad, target)}; expected 0 to "
-                             f"{len(weight) - 1}, or ignore_index={ignore_index}")
-        scale = _scale(reduction, divisor)
-        twin.from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, rows, dlogits)
+        twin.check_labels(labels, weight, ignore_index, p.checks)
+        if refuse and (p.on_gpu or p.checks.item(0) >= 0):
+            _refuse_label(p.checks, target, weight.size, ignore_index)
+        twin.from_labels(logits, labels, weight, ignore_index, label_smoothing, p.divisors, rows, p.dlogits)
     else:
         if ignore_index >= 0:
             raise ValueError(f"ignore_index is {ignore_index} and target has probabilities, not labels")
-        bad, total = twin.check_probabilities(target)
-        if bad >= 0:
-            raise ValueError(f"target has probabilities that sum to {total:.6g}, or a negative one, at "
-                             f"{_index(bad, losses)}; expected non-negative numbers that sum to 1")
-        scale = _scale(reduction, rows.size)
-        twin.from_probabilities(logits, target, weight, label_smoothing, scale, rows, dlogits)
+        twin.check_probabilities(target, p.checks)
+        if refuse and (p.on_gpu or p.checks.item(0) >= 0):
+            _refuse_probabilities(p.checks, target, p.losses)
+        twin.from_probabilities(logits, target, weight, label_smoothing, p.divisors, rows, p.dlogits)
     if reduction == "none":
-        return losses
-    return float(rows.sum(dtype=np.float64) * scale) if scale else float("nan")
+        return p.losses
+    twin.total(rows, p.divisors, p.value)
+    return p.value if p.on_gpu else p.value.item()
+
+
+def _refuse_label(checks, target, classes, ignore_index):
+    row = _first_bad(checks)
+    if row >= 0:
+        at = _index(row, target)
+        raise ValueError(f"target has the label {_on_host(target)[at]} at {at}; expected 0 to {classes - 1}, or "
+                         f"ignore_index={ignore_index}")
+
+
+def _refuse_probabilities(checks, target, losses):
+    row = _first_bad(checks)
+    if row >= 0:
+        at = _index(row, losses)
+        q = np.moveaxis(_on_host(target), 1, -1)[at]
+        raise ValueError(f"target has probabilities that sum to {q.sum(dtype=np.float64):.6g}, or a negative one, at "
+                         f"{at}; expected non-negative numbers that sum to 1")
+
+
+def _first_bad(checks):
+    bad = _on_host(checks)[0]
+    return int(min(bad[bad >= 0], default=-1))
+
+
+def _on_host(a):
+    return layout.gpu().to_host(a) if layout.on_gpu(a) else a
 
 
 def times(dlogits, dy, losses, reduction):
     """Multiply dlogits by the gradient by the loss, in place."""
-    if reduction == "none":
-        dy = np.asarray(dy, losses.dtype)
+    if reduction == "none" and not isinstance(dy, (int, float)):
+        dy = layout.gpu().as_array(dy) if layout.on_gpu(dy) else np.asarray(dy, losses.dtype)
         if dy.ndim:
             check_shape("dy", dy, losses.shape)
             dy = dy[:, None]
-    if np.ndim(dy) or dy != 1:
-        np.multiply(dlogits, dy, out=dlogits)
-
-
-def _scale(reduction, divisor):
-    """Return what gradients are multiplied by; 0 for the mean of nothing."""
-    if reduction != "mean":
-        return 1.0
-    return 1 / divisor if divisor else 0.0
+    layout.multiply(dlogits, dy)
 
 
 def _index(row, like):

@@ -4,6 +4,7 @@ A row of dlogits first holds exp(z - max z), then, scaled, the gradient: it stay
 between the two. Each row's loss is stored, and added up by the caller in order.
 """
 
+import numpy as np
 from numba import prange
 
 from nbprop import jit
@@ -13,32 +14,48 @@ from nbprop.ops.vecmath import log, maximum
 
 
 @jit.kernel
-def check_labels(labels, weight, ignore_index):
-    """Return the first row with a bad label, or -1, and the weights of all others' classes."""
-    bad, total = -1, 0.0
-    for r in range(labels.size):
-        t = labels[r]
-        if t == ignore_index:
-            continue
-        if t < 0 or t >= weight.size:
-            bad = r if bad < 0 else bad
-        else:
-            total += weight[t]
-    return bad, total
+def check_labels(labels, weight, ignore_index, checks):
+    """For each chunk of rows, fill checks with the first that has a bad label, or -1, and all weights' sum."""
+    K = checks.shape[1]
+    for k in range(K):
+        bad, total = -1, 0.0
+        for r in range(labels.size * k // K, labels.size * (k + 1) // K):
+            t = labels[r]
+            if t == ignore_index:
+                continue
+            if t < 0 or t >= weight.size:
+                bad = r if bad < 0 else bad
+            else:
+                total += weight[t]
+        checks[0, k], checks[1, k] = bad, total
 
 
-def check_probabilities(target):
-    return _check_probabilities(rows(target))
+def check_probabilities(target, checks):
+    _check_probabilities(rows(target), checks)
 
 
 @jit.kernel
-def _check_probabilities(target):
-    """Return the first row that is no distribution, or -1, and its sum."""
-    for r in range(target.shape[0]):
-        lowest, total = _lowest_and_sum(target[r])
-        if not (lowest >= 0 and abs(total - 1) <= 1e-4):
-            return r, total
-    return -1, 1.0
+def _check_probabilities(target, checks):
+    """For each chunk of rows, fill checks with the first that is no distribution, or -1, and the rows' number."""
+    N, K = len(target), checks.shape[1]
+    for k in range(K):
+        bad = -1
+        for r in range(N * k // K, N * (k + 1) // K):
+            lowest, total = _lowest_and_sum(target[r])
+            if bad < 0 and not (lowest >= 0 and abs(total - 1) <= 1e-4):
+                bad = r
+        checks[0, k], checks[1, k] = bad, N * (k + 1) // K - N * k // K
+
+
+def total(losses, divisors, value):
+    scale = _scale(divisors)
+    value[0] = losses.sum(dtype=np.float64) * scale if scale else np.nan
+
+
+def _scale(divisors):
+    """Return what gradients are multiplied by; 0 for the mean of nothing."""
+    divisor = divisors.item() if divisors.size == 1 else divisors.sum()
+    return 1 / divisor if divisor else 0.0
 
 
 @jit.kernel(reassoc=True)
@@ -94,9 +111,9 @@ def _labels_tasks(logits, labels, weight, ignore_index, sharp, smooth, scale, lo
                      N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
 
 
-def from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, losses, dlogits):
+def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors, losses, dlogits):
     T, z, d = logits.dtype.type, rows(logits), rows(dlogits)
-    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(scale)
+    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(_scale(divisors))
     count = tasks(z.size)
     if count == 1:
         _labels_rows(z, labels, weight, ignore_index, *numbers, losses, d, 0, len(z))
@@ -133,9 +150,9 @@ def _distribution_tasks(logits, target, weight, sharp, smooth, scale, losses, dl
                            N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
 
 
-def from_probabilities(logits, target, weight, label_smoothing, scale, losses, dlogits):
+def from_probabilities(logits, target, weight, label_smoothing, divisors, losses, dlogits):
     T, z, q, d = logits.dtype.type, rows(logits), rows(target), rows(dlogits)
-    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(scale)
+    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(_scale(divisors))
     count = tasks(z.size)
     if count == 1:
         _distribution_rows(z, q, weight, *numbers, losses, d, 0, len(z))

@@ -6,40 +6,55 @@ from nbprop import jit
 from nbprop.ops.flat import rows
 
 
-def check_labels(labels, weight, ignore_index):
-    return _check_labels(labels, weight, ignore_index)
+@jit.reference
+def check_labels(labels, weight, ignore_index, checks):
+    N, K = labels.size, checks.shape[1]
+    for k in range(K):
+        checks[0, k], checks[1, k] = -1, 0
+        for r in range(N * k // K, N * (k + 1) // K):
+            if labels[r] == ignore_index:
+                continue
+            if labels[r] < 0 or labels[r] >= weight.size:
+                checks[0, k] = r if checks[0, k] < 0 else checks[0, k]
+            else:
+                checks[1, k] += weight[labels[r]]
+
+
+def check_probabilities(target, checks):
+    _check_probabilities(rows(target), checks)
 
 
 @jit.reference
-def _check_labels(labels, weight, ignore_index):
-    bad, total = -1, 0.0
-    for r in range(labels.size):
-        if labels[r] == ignore_index:
-            continue
-        if labels[r] < 0 or labels[r] >= weight.size:
-            bad = r if bad < 0 else bad
-        else:
-            total += weight[labels[r]]
-    return bad, total
-
-
-def check_probabilities(target):
-    return _check_probabilities(rows(target))
+def _check_probabilities(target, checks):
+    N, K = target.shape[0], checks.shape[1]
+    for k in range(K):
+        checks[0, k], checks[1, k] = -1, 0
+        for r in range(N * k // K, N * (k + 1) // K):
+            total = 0.0
+            for c in range(target.shape[1]):
+                total += target[r, c] if target[r, c] >= 0 else math.nan
+            if checks[0, k] < 0 and not abs(total - 1) <= 1e-4:
+                checks[0, k] = r
+            checks[1, k] += 1
 
 
 @jit.reference
-def _check_probabilities(target):
-    for r in range(target.shape[0]):
-        total = 0.0
-        for c in range(target.shape[1]):
-            total += target[r, c] if target[r, c] >= 0 else math.nan
-        if not abs(total - 1) <= 1e-4:
-            return r, total
-    return -1, 1.0
+def total(losses, divisors, value):
+    scale = _scale(divisors)
+    value[0] = 0
+    for r in range(losses.size):
+        value[0] += losses[r]
+    value[0] = value[0] * scale if scale else math.nan
 
 
-def from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, losses, dlogits):
-    _from_labels(rows(logits), labels, weight, ignore_index, label_smoothing, scale, losses, rows(dlogits))
+@jit.reference
+def _scale(divisors):
+    divisor = divisors.sum()
+    return 1 / divisor if divisor else 0.0
+
+
+def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors, losses, dlogits):
+    _from_labels(rows(logits), labels, weight, ignore_index, label_smoothing, _scale(divisors), losses, rows(dlogits))
 
 
 @jit.reference
@@ -60,8 +75,8 @@ def _from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, l
                 dlogits[r, k] -= scale * q * ((k == c) - math.exp(log_p[k]))
 
 
-def from_probabilities(logits, target, weight, label_smoothing, scale, losses, dlogits):
-    _from_probabilities(rows(logits), rows(target), weight, label_smoothing, scale, losses, rows(dlogits))
+def from_probabilities(logits, target, weight, label_smoothing, divisors, losses, dlogits):
+    _from_probabilities(rows(logits), rows(target), weight, label_smoothing, _scale(divisors), losses, rows(dlogits))
 
 
 @jit.reference

@@ -1,5 +1,7 @@
 """Losses that are sums or means over elements: Euclidean, squared, absolute, Huber, binary cross entropy."""
 
+import math
+
 import numpy as np
 
 from nbprop import backend, layout
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 14  # elements of one partial sum: fixed, whatever the number of threads
+_GPU_CHUNK = 1 << 12  # on the GPU, where chunks are what keeps it busy
 _REDUCTIONS = ("mean", "sum", "none", "batchmean")
 
 
@@ -57,7 +60,8 @@ def pointwise_loss_forward(pair, y, target, *parameters, reduction="mean"):
     Seed 000 has only the heading 5.1, Euclidean; HALF_SQUARED by "batchmean" is Caffe's 1/(2N) sum (y - t)^2.
     """
     y, target = check_arguments(y, target, reduction)
-    return evaluate(pair, parameters, y, target, reduction, buffers(y, reduction), layout.empty_like(y))
+    loss = evaluate(pair, parameters, y, target, reduction, buffers(y, reduction), layout.empty_like(y))
+    return loss if reduction == "none" or isinstance(loss, float) else loss.item()
 
 
 def pointwise_loss_backward(pair, y, target, *parameters, reduction="mean"):
@@ -103,17 +107,22 @@ def check_reduction(reduction, allowed=_REDUCTIONS):
 
 
 def buffers(y, reduction):
-    """Allocate the losses of all elements, or their partial sums."""
-    return layout.empty_like(y) if reduction == "none" else np.empty(-(-y.size // _CHUNK))
+    """Allocate the losses of all elements, or their partial sums and behind those the loss."""
+    if reduction == "none":
+        return layout.empty_like(y)
+    chunk = _GPU_CHUNK if layout.on_gpu(y) else _CHUNK
+    return layout.empty((-(-y.size // chunk) + 1,), np.float64, y)
 
 
 def evaluate(pair, parameters, y, target, reduction, losses, dy):
-    """Fill `losses` (from `buffers`) and dy; return the loss."""
+    """Fill `losses` (from `buffers`) and dy; return the loss, on the GPU an array of one."""
     twin, parameters = backend.twin("pointwise_loss", y), tuple(map(y.dtype.type, parameters))
     if reduction == "none":
         twin.loss_values(pair, parameters, y, target, losses, dy)
         return losses
     divisor = {"mean": y.size, "sum": 1, "batchmean": len(y)}[reduction]
     scale = 1 / divisor if divisor else 0.0
-    twin.loss_sums(pair, parameters, y, target, scale, losses, dy)
-    return float(losses.sum() * scale) if scale else float("nan")
+    partial, value = losses[:-1], losses[-1:]
+    twin.loss_sums(pair, parameters, y, target, scale, partial, dy)
+    twin.total(partial, scale if scale else math.nan, value)
+    return value if layout.on_gpu(value) else value.item()

@@ -10,6 +10,13 @@ def loss_sums(pair, parameters, y, target, scale, partial, dy):
     _loops(pair)[0](parameters, flat(y), flat(target), scale, partial, flat(dy))
 
 
+@jit.reference
+def total(partial, scale, value):
+    value[0] = 0
+    for k in range(partial.size):
+        value[0] += scale * partial[k]
+
+
 def loss_values(pair, parameters, y, target, values, dy):
     _loops(pair)[1](parameters, flat(y), flat(target), flat(values), flat(dy))
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nbprop import backend
+from nbprop import backend, layout
 from nbprop.shapes import check_array, check_same_dtype, check_shape
 
 __all__ = ["adam_update", "norm", "sgd_momentum_update", "sgd_update"]
@@ -36,8 +36,8 @@ def sgd_update(w, dw, lr, weight_decay=0.0):
     ------
     Seeds 002, algorithm 6.4, and 004, "Weight updates", whose lambda is `weight_decay`; torch.optim.SGD.
     """
-    _check(w=w, dw=dw)
-    backend.twin("update", w).sgd_update(w, dw, lr, weight_decay)
+    w, dw = _check(w=w, dw=dw)
+    backend.twin("update", w).sgd_update(w, dw, lr, weight_decay, None)
 
 
 def sgd_momentum_update(w, dw, m, lr, momentum, dampening=0.0, weight_decay=0.0, nesterov=False):
@@ -67,8 +67,8 @@ def sgd_momentum_update(w, dw, m, lr, momentum, dampening=0.0, weight_decay=0.0,
     ------
     Sutskever et al. 2013, equations 1 to 4, in the form of torch.optim.SGD.
     """
-    _check(w=w, dw=dw, m=m)
-    backend.twin("update", w).sgd_momentum_update(w, dw, m, lr, momentum, dampening, weight_decay, nesterov)
+    w, dw, m = _check(w=w, dw=dw, m=m)
+    backend.twin("update", w).sgd_momentum_update(w, dw, m, lr, momentum, dampening, weight_decay, nesterov, None)
 
 
 def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step):
@@ -103,9 +103,9 @@ def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, ste
     ------
     Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
     """
-    _check(w=w, dw=dw, m=m, v=v)
+    w, dw, m, v = _check(w=w, dw=dw, m=m, v=v)
     twin = backend.twin("update", w)
-    twin.adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step)
+    twin.adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, None)
 
 
 def norm(x):
@@ -131,17 +131,23 @@ def norm(x):
     x = check_array("x", x, 1)
     if not x.flags.c_contiguous:
         raise ValueError(f"x has strides {x.strides}; expected one contiguous run of memory")
-    partial = np.empty(-(-x.size // CHUNK))
+    partial = partial_sums(x)
     backend.twin("update", x).squared_norms(x, partial)
-    return math.sqrt(partial.sum())
+    return math.sqrt((layout.gpu().to_host(partial) if layout.on_gpu(partial) else partial).sum())
+
+
+def partial_sums(x):
+    """Allocate room for the partial sums of a vector's squares, beside it."""
+    return layout.empty((-(-x.size // CHUNK),), np.float64, x)
 
 
 def _check(**vectors):
+    vectors = {name: check_array(name, vector, 1) for name, vector in vectors.items()}
     for name, vector in vectors.items():
-        check_array(name, vector, 1)
         check_shape(name, vector, vectors["w"].shape)
         flags = vector.flags
         if not flags.c_contiguous or not flags.aligned or (name != "dw" and not flags.writeable):
             raise ValueError(f"{name} is read-only or has gaps (strides {vector.strides}); expected a "
                              "contiguous vector that may be written to")
     check_same_dtype(**vectors)
+    return vectors.values()

@@ -1,4 +1,7 @@
-"""Each update rule as one pass over memory, which is what it costs: each vector is read and written once."""
+"""Each update rule as one pass over memory, which is what it costs: each vector is read and written once.
+
+`gate`, where it is given, is an array whose first entry holds the step back unless it is finite.
+"""
 
 import math
 
@@ -22,7 +25,9 @@ def _sgd_tasks(w, dw, lr, weight_decay, tasks):
         _sgd(w[a:b], dw[a:b], lr, weight_decay)
 
 
-def sgd_update(w, dw, lr, weight_decay):
+def sgd_update(w, dw, lr, weight_decay, gate):
+    if gate is not None and not math.isfinite(gate[0]):
+        return
     T = w.dtype.type
     count = tasks(w.size)
     if count == 1:
@@ -46,7 +51,9 @@ def _momentum_tasks(w, dw, m, lr, momentum, fresh, weight_decay, nesterov, tasks
         _momentum(w[a:b], dw[a:b], m[a:b], lr, momentum, fresh, weight_decay, nesterov)
 
 
-def sgd_momentum_update(w, dw, m, lr, momentum, dampening, weight_decay, nesterov):
+def sgd_momentum_update(w, dw, m, lr, momentum, dampening, weight_decay, nesterov, gate):
+    if gate is not None and not math.isfinite(gate[0]):
+        return
     T = w.dtype.type
     count = tasks(w.size)
     numbers = T(lr), T(momentum), T(1 - dampening), T(weight_decay), bool(nesterov)
@@ -73,7 +80,9 @@ def _adam_tasks(w, dw, m, v, beta1, fresh1, beta2, fresh2, kept, weight_decay, r
         _adam(*part, beta1, fresh1, beta2, fresh2, kept, weight_decay, rate, root, eps)
 
 
-def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, gate):
+    if gate is not None and not math.isfinite(gate[0]):
+        return
     # m_hat and v_hat's denominators are one number per step: into the rate, and out of the root
     kept, added = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)

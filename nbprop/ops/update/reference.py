@@ -6,13 +6,17 @@ from nbprop import jit
 
 
 @jit.reference
-def sgd_update(w, dw, lr, weight_decay):
+def sgd_update(w, dw, lr, weight_decay, gate):
+    if gate is not None and not math.isfinite(gate[0]):
+        return
     for i in range(w.size):
         w[i] -= lr * (dw[i] + weight_decay * w[i])
 
 
 @jit.reference
-def sgd_momentum_update(w, dw, m, lr, momentum, dampening, weight_decay, nesterov):
+def sgd_momentum_update(w, dw, m, lr, momentum, dampening, weight_decay, nesterov, gate):
+    if gate is not None and not math.isfinite(gate[0]):
+        return
     for i in range(w.size):
         g = dw[i] + weight_decay * w[i]
         m[i] = momentum * m[i] + (1 - dampening) * g
@@ -23,7 +27,9 @@ def sgd_momentum_update(w, dw, m, lr, momentum, dampening, weight_decay, nestero
 
 
 @jit.reference
-def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, gate):
+    if gate is not None and not math.isfinite(gate[0]):
+        return
     for i in range(w.size):
         g = dw[i]
         if decoupled:

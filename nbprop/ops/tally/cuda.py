@@ -1,0 +1,44 @@
+"""Count a step on the GPU: one launch of one block."""
+
+import functools
+import math
+
+import numpy as np
+
+from nbprop import gpu
+from nbprop.gpu import cuda
+from nbprop.ops.tally import BAD_LOSS, BAD_STEP, CORRECT, GATE, LOSS, STEPS
+
+
+def count_step(value, rows, squares, y, target, ledger):
+    _count_step(gpu.THREADS)[1, gpu.THREADS](value, rows, squares, y, target, ledger)
+
+
+@functools.cache
+def _count_step(threads):
+    sum_of = gpu.reduction(gpu.add, threads, np.float64)
+
+    @gpu.kernel
+    def count_step(value, rows, squares, y, target, ledger):
+        mine = 0.0
+        for k in range(cuda.threadIdx.x, squares.size, threads):
+            mine += squares[k]
+        health = value[0] + sum_of(mine)
+        mine = 0.0
+        for r in range(cuda.threadIdx.x, target.size, threads):
+            best = 0
+            for c in range(1, y.shape[1]):
+                if y[r, c] > y[r, best]:
+                    best = c
+            mine += 1.0 if best == target[r] else 0.0
+        mine = sum_of(mine)
+        if cuda.threadIdx.x == 0:
+            ledger[CORRECT] += mine
+            ledger[LOSS] += value[0] * rows
+            ledger[STEPS] += 1
+            if ledger[GATE] == 0 and not math.isfinite(health):
+                ledger[GATE] = math.nan
+                ledger[BAD_STEP] = ledger[STEPS]
+                ledger[BAD_LOSS] = value[0]
+
+    return count_step
