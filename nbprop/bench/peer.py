@@ -37,15 +37,9 @@ def set_threads(count, torch=None):
         torch.set_num_threads(count)
 
 
-<<<<<<< HEAD
-def tensor(torch, array, form):
-    """Copy a NumPy array into a tensor; arrays of rank 4 in the memory format `form`."""
-    copied = torch.from_numpy(np.array(array, order="C")).clone()  # into torch's own, aligned memory
-=======
 def tensor(torch, array, form, device="cpu"):
     """Copy a NumPy array into a tensor on `device`; arrays of rank 4 in the memory format `form`."""
-    copied = torch.from_numpy(np.array(array, order="C")).to(device)
->>>>>>> cuda-c
+    copied = torch.from_numpy(np.array(array, order="C")).to(device, copy=True)  # into torch's own, aligned memory
     if form == "channels_last" and array.ndim == 4:
         return copied.contiguous(memory_format=torch.channels_last)
     return copied
