@@ -5,7 +5,7 @@ import pytest
 from oracle import normal
 
 import nbprop
-from nbprop import nn, optim
+from nbprop import nn, optim, scratch
 
 
 def body():
@@ -23,19 +23,25 @@ def models():
     return nn.Sequential(*body(), *head()), nn.Sequential(nn.Recompute(*body()), *head())
 
 
+def bottom(array):
+    """The array that a view is at last one of."""
+    return array if array.base is None else bottom(array.base)
+
+
 def buffers(model):
-    """The bytes of all arrays that a model's layers hold beside their parameters."""
+    """The bytes of all arrays that a model's layers hold beside their parameters and the thread's scratch memory."""
     parameters = {id(p) for p in model.parameters()}
     found, seen = {}, set()
+    lent = bottom(scratch.borrow([0], np.dtype(np.float32))[0])
 
     def look(value):
         if id(value) in seen or id(value) in parameters:
             return
         seen.add(id(value))
         if isinstance(value, np.ndarray):
-            while value.base is not None:
-                value = value.base
-            found[id(value)] = value.nbytes
+            value = bottom(value)
+            if value is not lent:
+                found[id(value)] = value.nbytes
         elif isinstance(value, dict):
             for part in value.values():
                 look(part)
