@@ -54,7 +54,8 @@ class _Norm(Module):
         if self.weight is not None and dtype != self.weight.dtype:
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
 
-    def forward(self, x):
+    def forward(self, x, relu=False):
+        """Return the output, or with `relu` its positive part: containers ask for it where a ReLU follows."""
         x = shapes.check_array("x", x, self.ranks)
         x = as_input(x)
         p = self.plan(x)
@@ -72,7 +73,7 @@ class _Norm(Module):
                 twin.norm_remember(s.mean, s.variance, self._share(), m / (m - 1), self.running_mean, self.running_var)
         twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
         weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
-        twin.norm_forward(x, weight, bias, s.mean, s.rstd, p.y4, s.work)
+        twin.norm_forward(x, weight, bias, s.mean, s.rstd, relu, p.y4, s.work)
         self._last = p, s, x, twin, fixed
         return p.y
 

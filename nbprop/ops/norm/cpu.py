@@ -205,31 +205,33 @@ def _repeat(tile, C):
 
 
 @jit.kernel
-def _scale_run(run, centre, scale, shift, out):
+def _scale_run(run, centre, scale, shift, floor, out):
     for start in range(0, run.size, centre.size):
         r, o = run[start : start + centre.size], out[start : start + centre.size]
         for j in range(r.size):
-            o[j] = (r[j] - centre[j]) * scale[j] + shift[j]
+            v = (r[j] - centre[j]) * scale[j] + shift[j]
+            o[j] = floor if v < floor else v  # NaN stays
 
 
 @jit.kernel
-def _forward_tasks(x, weight, bias, mean, rstd, y, size, tiles, begin, end):
+def _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, begin, end):
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
         centre, scale, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2]
         _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
-        _scale_run(x[start:stop], centre, scale, shift, y[start:stop])
+        _scale_run(x[start:stop], centre, scale, shift, floor, y[start:stop])
 
 
 @jit.driver
-def _forward_parallel(x, weight, bias, mean, rstd, y, size, tiles, tasks):
+def _forward_parallel(x, weight, bias, mean, rstd, floor, y, size, tiles, tasks):
     for t in prange(tasks):
-        _forward_tasks(x, weight, bias, mean, rstd, y, size, tiles, t, t + 1)
+        _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, t, t + 1)
 
 
-def norm_forward(x, weight, bias, mean, rstd, y, work):
+def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
     tasks = work.size.B * work.size.K
-    arrays = flat(x), weight, bias, mean, rstd, flat(y), work.size, work.tiles
+    floor = x.dtype.type(0 if relu else -np.inf)
+    arrays = flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles
     if x.size < _SMALL:
         _forward_tasks(*arrays, 0, tasks)
     else:

@@ -47,11 +47,11 @@ def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
     _remember(threads, width)[-(-G // width), threads](mean, variance, share, unbiased, running_mean, running_var)
 
 
-def norm_forward(x, weight, bias, mean, rstd, y, work):
+def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
     V = lanes(x.shape[1], x, y)
     cut = plan(x.shape, mean.shape[0], V)
     if x.size:
-        scale = _forward(V, cut.threads, cut.width, x.dtype)
+        scale = _forward(V, cut.threads, cut.width, x.dtype, bool(relu))
         scale[cut.grid, cut.threads](flat(x), weight, bias, mean, rstd, flat(y), cut.size)
 
 
@@ -191,7 +191,7 @@ def _remember(threads, width):
 
 
 @functools.cache
-def _forward(V, threads, width, dtype):
+def _forward(V, threads, width, dtype, relu):
     number, (get, put), part_of = gpu.from_dtype(dtype), vectors(V), part(threads, width, V)
 
     @gpu.kernel(launch_bounds=threads)
@@ -210,6 +210,8 @@ def _forward(V, threads, width, dtype):
                 get(x, r * C + c, value)
                 for j in range(V):
                     value[j] = (value[j] - centre[j]) * scale[j] + shift[j]
+                    if relu and value[j] < 0:
+                        value[j] = 0
                 put(y, r * C + c, value)
                 r += threads // width
 

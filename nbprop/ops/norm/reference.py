@@ -78,7 +78,8 @@ def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
 
 
 @jit.reference
-def norm_forward(x, weight, bias, mean, rstd, y, work):
+def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
+    """Fill y with the normalised x, scaled and shifted, or with `relu` with its positive part."""
     N, C, H, W = x.shape
     B, G = mean.shape
     for n in range(N):
@@ -87,7 +88,8 @@ def norm_forward(x, weight, bias, mean, rstd, y, work):
             g = c * G // C
             for h in range(H):
                 for w in range(W):
-                    y[n, c, h, w] = weight[c] * ((x[n, c, h, w] - mean[b, g]) * rstd[b, g]) + bias[c]
+                    v = weight[c] * ((x[n, c, h, w] - mean[b, g]) * rstd[b, g]) + bias[c]
+                    y[n, c, h, w] = 0 if relu and v < 0 else v
 
 
 @jit.reference
