@@ -2,7 +2,7 @@
 
 import sys
 
-__all__ = ["add_parser", "bench"]
+__all__ = ["add_parser", "bench", "contests", "note"]
 
 
 def add_parser(subparsers):
@@ -12,55 +12,119 @@ def add_parser(subparsers):
         description="Time named convolutions, operations bound by memory, or training steps. Each result is "
         "checked against float64 first; ours and the peer's are timed in turns, 7 rounds of at least 50 ms "
         "each, and the medians are printed.")
-    parser.add_argument("what", choices=["conv", "ops", "step", "all"],
-                        help="convolutions, what is bound by memory, whole training steps, or all three")
+    parser.add_argument("what", choices=["conv", "ops", "step", "all", "memory", "train"],
+                        help="convolutions, what is bound by memory, whole training steps, or all three; the peak "
+                             "memory of a step; or CIFAR-10 from start to test accuracy")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="names of rows (default: all)")
-    parser.add_argument("--vs", choices=["torch"], help="time this library too, in its better memory format")
+    parser.add_argument("--vs", choices=["torch", "jax"],
+                        help="time this library too (torch in its better memory format; jax for step mlp alone)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads for both sides (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
-    parser.set_defaults(run=lambda args: bench(args.what, args.rows, args.vs, args.threads, args.json))
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios, or without --vs the speeds (.png, .svg, .pdf)")
+    parser.add_argument("--explain", action="store_true", help="conv: print each pass's algorithm, and time nothing")
+    parser.add_argument("--data", metavar="DIR", help="train: folder with CIFAR-10's binary files")
+    parser.add_argument("--epochs", type=int, metavar="N", help="train: default 3")
+    parser.add_argument("--limit", type=int, metavar="N", help="train: use the first N images alone")
+    parser.set_defaults(run=_run)
     return parser
 
 
-def bench(what, names=(), vs=None, threads=None, as_json=False):
+def _run(args):
+    """Refuse options that the work does not know, then do it."""
+    of_one = {"explain": ["conv"], "data": ["train"], "epochs": ["train"], "limit": ["train"],
+              "plot": ["conv", "ops", "step", "all"],
+              "rows": ["conv", "ops", "step", "all", "memory"]}  # fmt: skip
+    for option, works in of_one.items():
+        if _given(getattr(args, option)) and args.what not in works:
+            name = "ROW" if option == "rows" else f"--{option}"
+            raise ValueError(f"{name} is given with bench {args.what}; expected it with bench {' or '.join(works)}")
+    if args.explain:
+        return _explain(args)
+    if args.what in ("memory", "train"):
+        return _whole(args)
+    return bench(args.what, args.rows, args.vs, args.threads, args.json, args.plot)
+
+
+def _given(value):
+    """Say whether an option's value is another than its default; 0 is."""
+    return value is not None and value is not False and value != []
+
+
+def _explain(args):
+    from nbprop.bench.explain import explain
+
+    given = [f"--{name}" for name in ("vs", "threads", "json", "plot") if _given(getattr(args, name))]
+    if given:
+        raise ValueError(f"{given[0]} is given with --explain; expected rows alone, as nothing is timed")
+    print("\n".join(explain(args.rows)))
+
+
+def _whole(args):
+    """Measure memory, or a whole training."""
+    from nbprop import jit
+    from nbprop.bench import memory, peer, train
+
+    if args.vs == "jax":
+        raise ValueError(f"--vs is jax with bench {args.what}; expected torch")
+    threads = jit.threads() if args.threads is None else args.threads
+    torch = _torch(args.vs)
+    peer.set_threads(threads, torch)
+    if args.what == "memory":
+        return memory.compare(args.rows, torch is not None, threads, args.json)
+    return train.compare(args.data, torch, args.epochs, args.limit, args.json)
+
+
+def _torch(vs):
+    from nbprop.bench import peer
+
+    torch = peer.find_torch() if vs == "torch" else None
+    if vs == "torch" and torch is None:
+        note("torch is not installed (pip install torch): timing ours alone")
+    return torch
+
+
+def bench(what, names=(), vs=None, threads=None, as_json=False, plot=None):
     """Run rows of the suite and print them; return 0, or 1 where a result was wrong.
 
     Raises
     ------
     ValueError
-        If a row is unknown or there are too few threads.
+        If a row is unknown, there are too few threads, or the peer or the picture cannot be had.
     """
     from nbprop import jit
-    from nbprop.bench import peak, peer, report
+    from nbprop.bench import jax_step, peak, peer, picture, report
     from nbprop.bench.contest import WrongResult, run
 
+    if plot:
+        picture.check(plot)
     threads = jit.threads() if threads is None else threads
-    torch = peer.find_torch() if vs else None
-    if vs and torch is None:
-        _note("torch is not installed (pip install torch): timing ours alone")
+    torch = _torch(vs)
+    jax = jax_step.check(what, names, threads) if vs == "jax" else None
     peer.set_threads(threads, torch)
     table = (lambda text: None) if as_json else (lambda text: print(text, flush=True))
 
     results = []
     try:
-        contests = _contests(what, names, torch)
+        chosen = contests(what, names, torch, jax)
         ceiling = peak.peak_gflops(threads)
         table(f"{threads} threads, float32; the bare micro-kernel runs at {ceiling:.0f} GFLOP/s")
-        table(report.header())
-        for contest in contests:
+        table(report.header(vs or "torch"))
+        for contest in chosen:
             results.append(run(contest))
             table(report.line(results[-1], ceiling, peak.copy_seconds(contest.bytes, threads)))
     except WrongResult as e:
-        _note(str(e))
+        note(str(e))
         return 1
-    for text in report.means(results):
+    for text in report.means(results, vs):
         table(text)
     if as_json:
         print(report.to_json(results))
+    if plot:
+        picture.bars(results, plot, vs)
     return 0
 
 
-def _contests(what, names, torch):
+def contests(what, names, torch, jax=None):
     """Pick the rows; names are checked here and now, data is drawn as each row's turn comes."""
     from nbprop.bench import conv, ops, step, suite
 
@@ -71,10 +135,12 @@ def _contests(what, names, torch):
     rows = suite.select(rows, names)
     for name, (row, kind) in list(rows.items()):
         if kind is step and (reason := step.missing(name, row)):
-            _note(f"{name} skipped: {reason}")
+            note(f"{name} skipped: {reason}")
             del rows[name]
-    return (contest for name, (row, kind) in rows.items() for contest in kind.contests(name, row, torch))
+    peers = (torch, jax) if jax else (torch,)
+    return (contest for name, (row, kind) in rows.items() for contest in kind.contests(name, row, *peers))
 
 
-def _note(text):
-    print(f"nbprop bench: {text}", file=sys.stderr, flush=True)
+def note(text, command="bench"):
+    """Tell the user something beside the results."""
+    print(f"nbprop {command}: {text}", file=sys.stderr, flush=True)
