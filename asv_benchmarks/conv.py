@@ -1,6 +1,6 @@
 """Convolution: every row of the suite, each of its three passes."""
 
-from nbprop.bench import conv, suite
+from nbprop.bench import clock, conv, suite
 
 ROWS = {name: row for name, row in suite.conv_rows().items() if not row.transposed}
 
@@ -16,3 +16,8 @@ class Conv2d:
 
     def time_pass(self, name, pass_):
         self.run()
+
+    def track_gflops(self, name, pass_):
+        return ROWS[name].flops / clock.median(self.run) / 1e9
+
+    track_gflops.unit = "GFLOP/s"

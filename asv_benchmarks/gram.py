@@ -3,7 +3,7 @@
 import numpy as np
 
 from nbprop import layout, nn
-from nbprop.bench import suite
+from nbprop.bench import clock, ops, suite
 
 SHAPE = suite.memory_bound_shapes()["gram"]
 
@@ -20,3 +20,10 @@ class Gram:
 
     def time_backward(self):
         self.layer.backward(self.dy)
+
+    def track_gflops(self):
+        """Of both passes, as `nbprop bench ops gram` counts them."""
+        (contest,) = ops.contests("gram", SHAPE, None)
+        return contest.flops / clock.median(contest.ours) / 1e9
+
+    track_gflops.unit = "GFLOP/s"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbprop.bench import suite
+from nbprop.bench import clock, suite
 from nbprop.ops.linear import linear_backward_input, linear_backward_weight, linear_forward
 
 ROWS = suite.linear_rows()
@@ -25,3 +25,9 @@ class Linear:
 
     def time_pass(self, name, pass_):
         self.run()
+
+    def track_gflops(self, name, pass_):
+        n, k, o = ROWS[name]
+        return 2 * n * k * o / clock.median(self.run) / 1e9
+
+    track_gflops.unit = "GFLOP/s"

@@ -1,4 +1,4 @@
-"""What a user waits for before the first result: import, first step with and without a cache; and memory."""
+"""What a user waits for before the first result: import, first step with and without a cache."""
 
 import os
 import subprocess
@@ -13,18 +13,6 @@ from nbprop.bench import step, suite
 start = time.perf_counter()
 contest.ours()
 print(time.perf_counter() - start)
-"""
-
-# Print how many bytes the process has grown by from before its imports to after three training steps.
-PEAK = """
-import resource, sys
-unit = 1 if sys.platform == "darwin" else 1024
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-from nbprop.bench import step, suite
-(contest,) = step.contests("{net}", suite.net_rows()["{net}"], None)
-for _ in range(3):
-    contest.ours()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
 """
 
 
@@ -60,20 +48,3 @@ class FirstStep:
         return printed(FIRST_STEP, self.cache.name)
 
     track_cold.unit = track_warm.unit = "s"
-
-
-class Memory:
-    """Growth of the process over three steps: arrays, compiled code and Numba itself."""
-
-    params = (["mlp", "lenet", "cifar_cnn"],)
-    param_names = ("net",)
-    timeout = 300
-
-    def setup(self, net):
-        self.code = PEAK.format(net=net)
-        printed(self.code)  # with the kernels cached, the compiler's memory does not count
-
-    def track_peak(self, net):
-        return printed(self.code)
-
-    track_peak.unit = "bytes"

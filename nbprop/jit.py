@@ -10,6 +10,7 @@ of our sources: Numba checks only the file of the function it loads, so a kernel
 helper's old code.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -95,9 +96,28 @@ class _Cache(FunctionCache):
         if self._cells is None:
             return
         try:
-            super().save_overload(sig, data)
+            with _one_writer():
+                super().save_overload(sig, data)
         except OSError as e:  # a full disk costs speed, not the run
             warnings.warn(f"nbprop: {self._py_func.__qualname__} was compiled but not cached: {e}", stacklevel=2)
+
+
+@contextlib.contextmanager
+def _one_writer():
+    """Let one process at a time write to the cache: Numba reads an index, adds an entry and writes it back.
+
+    Two that did so at once would lose an entry, or find the other's code under their own signature.
+    """
+    with open(_FOLDER / "lock", "a") as file:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _cells(function):

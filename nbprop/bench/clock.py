@@ -3,7 +3,7 @@
 import statistics
 import time
 
-__all__ = ["ROUNDS", "SECONDS", "best", "race", "seconds_per_call"]
+__all__ = ["ROUNDS", "SECONDS", "best", "median", "race", "seconds_per_call"]
 
 ROUNDS = 7
 SECONDS = 0.05
@@ -21,6 +21,11 @@ def race(functions, rounds=ROUNDS, least=SECONDS, timer=None):
             function()  # its own thread pool is awake again, and its operands are back in the cache
             times.append((timer or seconds_per_call)(function, least))
     return [statistics.median(times) for times in seen]
+
+
+def median(function):
+    """Return the median seconds per call of one function alone."""
+    return race([function])[0]
 
 
 def best(function, rounds=ROUNDS, least=SECONDS / 5):

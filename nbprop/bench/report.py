@@ -7,10 +7,10 @@ from nbprop.bench.contest import geometric_mean
 __all__ = ["header", "line", "means", "to_json"]
 
 
-def header():
+def header(peer="torch"):
     """The table's first line."""
-    return (f"{'row':<13} {'pass':<16} {'ours':>10} {'torch':>10} {'torch/ours':>10} {'GFLOP/s':>8} "
-            f"{'of peak':>8} {'GB/s':>7} {'of copy':>8}  torch format")
+    return (f"{'row':<13} {'pass':<16} {'ours':>10} {peer:>10} {f'{peer}/ours':>10} {'GFLOP/s':>8} "
+            f"{'of peak':>8} {'GB/s':>7} {'of copy':>8}  {peer} format")
 
 
 def line(result, peak, copy_s):
@@ -21,14 +21,14 @@ def line(result, peak, copy_s):
             f"{_or_dash(of_peak, '8.0%')} {result.gbytes:7.1f} {of_copy:8.0%}  {result.format or '-'}")
 
 
-def means(results):
+def means(results, peer="torch"):
     """Geometric means of the ratio, by pass and over all rows; nothing without a peer."""
     passes = dict.fromkeys(r.pass_ for r in results)
     groups = [(p, [r.ratio for r in results if r.pass_ == p and r.ratio]) for p in passes]
     groups.append(("all", [r.ratio for r in results if r.ratio]))
     if len(passes) == 1:
         del groups[0]
-    mean = "geometric mean of torch/ours"
+    mean = f"geometric mean of {peer}/ours"
     return [f"{mean}, {name}: {geometric_mean(ratios):.2f}" for name, ratios in groups if ratios]
 
 

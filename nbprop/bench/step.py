@@ -4,20 +4,22 @@ import numpy as np
 
 import nbprop
 from nbprop import layout, models, nn, optim
-from nbprop.bench import on_gpu, peer, torch_nets
+from nbprop.bench import jax_step, on_gpu, peer, torch_nets
 from nbprop.bench.contest import Contest, relative_error
 from nbprop.gradcheck import in_float64
+from nbprop.nn.init import manual_seed
 from nbprop.summary import summary
 from nbprop.trainer import Trainer
 
-__all__ = ["contests", "missing"]
+__all__ = ["alone", "contests", "missing"]
 
 # Small, so that thousands of steps on one batch neither diverge nor end in zeros.
 LEARNING_RATE = 1e-4
 MOMENTUM = 0.9
 # Where float32 rounds to the other side of a ReLU or of a tie in pooling, a whole path of the gradient moves;
-# through 19 ReLUs and norms some always do: torch itself is then 1e-2 off.
-TOLERANCE, DEEP_TOLERANCE = 1e-3, 5e-2
+# through 19 ReLUs and norms some always do: torch itself is then 1e-2 off. In cifar_cnn one does for every third
+# initialisation, and ours or one of torch's two is then 2e-3 to 4e-3 off instead of 4e-6.
+TOLERANCE, DEEP_TOLERANCE = 1e-2, 5e-2
 
 
 def missing(name, row):
@@ -25,16 +27,15 @@ def missing(name, row):
     return None if hasattr(models, name) else f"nbprop.models has no {name} yet"
 
 
-def contests(name, row, torch, device="cpu"):
-    """Yield the one contest of a net, on a batch drawn anew; torch may be None."""
-    rng = np.random.default_rng(0)
-    x = layout.channels_last(rng.standard_normal((row.batch, *row.sample), np.float32))
-    target = rng.integers(row.classes, size=row.batch)
-    model = getattr(models, name)(**dict(row.arguments))
-    start, flops = model.state_dict(), _flops(model, x)
+def contests(name, row, torch, device="cpu", jax=None):
+    """Yield the one contest of a net, on a batch drawn anew; torch and jax may be None."""
+    model, start, x, target = _drawn(name, row)
+    flops = _flops(model, x)
     steps = {"ours": _our_step(model, x, target, device)}
     for form in peer.FORMATS if torch else ():
         steps[form] = _torch_step(torch, name, start, x, target, form, device=device)
+    if jax:
+        steps["jit"] = jax_step.mlp_step(jax, start, x, target, LEARNING_RATE, MOMENTUM)
 
     def errors():
         expected = _in_float64(torch, name, row, start, x, target, device)
@@ -44,6 +45,21 @@ def contests(name, row, torch, device="cpu"):
     traffic = x.nbytes + 6 * model.data.nbytes  # weights, gradients and momentum are each read and written
     tolerance = DEEP_TOLERANCE if name == "resnet20" else TOLERANCE
     yield Contest(name, "step", runs.pop("ours"), runs, errors, tolerance, flops, traffic)
+
+
+def alone(name, row):
+    """Return our step with nothing run before: its first call allocates what the model keeps."""
+    model, _, x, target = _drawn(name, row)
+    return _our_step(model, x, target, "cpu")[0]
+
+
+def _drawn(name, row):
+    """Return a model, its weights, and a batch, the same at every call."""
+    manual_seed(0)
+    rng = np.random.default_rng(0)
+    x = layout.channels_last(rng.standard_normal((row.batch, *row.sample), np.float32))
+    model = getattr(models, name)(**dict(row.arguments))
+    return model, model.state_dict(), x, rng.integers(row.classes, size=row.batch)
 
 
 def _after(run, gradients):
@@ -68,15 +84,7 @@ def _torch_step(torch, name, start, x, target, form, dtype=np.float32, device="c
     if form == "channels_last":
         net.to(memory_format=torch.channels_last)
     x, target = peer.tensor(torch, x.astype(dtype), form, device), torch.from_numpy(target).to(device)
-    optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-
-    def run():
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(net(x), target)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
+    run = torch_nets.training_step(torch, net, x, target, LEARNING_RATE, MOMENTUM)
     return run, lambda: [p.grad for p in net.parameters()]
 
 

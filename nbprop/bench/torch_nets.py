@@ -1,6 +1,6 @@
 """The suite's nets in PyTorch, layer for layer, so that our weights load into them in order."""
 
-__all__ = ["build"]
+__all__ = ["build", "training_step"]
 
 
 def build(torch, name):
@@ -24,6 +24,20 @@ def build(torch, name):
     if name == "resnet20":
         return _resnet20(torch)
     raise ValueError(f"net is {name!r}; expected mlp, lenet, cifar_cnn or resnet20")
+
+
+def training_step(torch, net, x, target, lr, momentum):
+    """Return a function that makes one step on a batch, eager, and returns the loss."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+
+    def run():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(x), target)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return run
 
 
 def _resnet20(torch):

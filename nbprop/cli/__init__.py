@@ -23,12 +23,13 @@ def main(argv=None):
 
 def _parser():
     from nbprop.bench import cli as bench
-    from nbprop.cli import doctor, evaluate, explain, gradcheck, predict, train
+    from nbprop.bench import roofline
+    from nbprop.cli import doctor, evaluate, explain, gradcheck, predict, train, warmup
 
     parser = argparse.ArgumentParser("nbprop", description="Neural networks in Python, compiled by Numba.")
     parser.add_argument("--version", action="version", version=f"nbprop {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, evaluate, predict, gradcheck, explain, bench, doctor):
+    for command in (train, evaluate, predict, gradcheck, explain, bench, roofline, warmup, doctor):
         command.add_parser(commands)
     return parser
 

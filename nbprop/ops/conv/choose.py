@@ -3,9 +3,9 @@
 import contextlib
 import contextvars
 
-from nbprop.ops.conv import fast
+from nbprop.ops.conv import fast, plan, wide
 
-__all__ = ["exact", "exact_convolution", "using_tile", "winograd_tile"]
+__all__ = ["exact", "exact_convolution", "explain", "using_tile", "winograd_tile"]
 
 _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 
@@ -16,6 +16,7 @@ _CHANNELS = 16
 _INSIDE = 0.55  # of the tiles' outputs
 _TILES = 32
 _OPERATIONS = 30_000_000  # below, entering several parallel regions instead of one costs more than is saved
+_FEW = f"sums over fewer than {_CHANNELS} channels: transforms cost more than they save"
 
 
 def winograd_tile(kind, g):
@@ -23,17 +24,52 @@ def winograd_tile(kind, g):
 
     `kind` is the pass: "forward", "input" or "weight".
     """
+    return _winograd(kind, g)[0]
+
+
+def explain(kind, g, dtype):
+    """Return (algorithm, reason) of a pass, in the order in which the passes themselves ask."""
+    m, why = _winograd(kind, g)
+    if m:
+        return f"Winograd F({m}x{m}, 3x3)", why
+    columns = {"forward": wide.forward, "input": wide.phases}.get(kind)
+    several = columns and columns(g, dtype, exact())
+    if several:
+        Q = (several if kind == "forward" else several[0]).columns
+        return f"direct, {Q} columns at once", "so few output channels that one column leaves lanes empty"
+    return _direct(kind, g), why
+
+
+def _winograd(kind, g):
+    """Return (m, reason); every call of a pass asks, so the reasons are constants."""
     forced = _forced.get()
-    if not fast.serves(g) or forced == 0:
-        return 0
+    if not fast.serves(g):
+        return 0, "Winograd wants 3x3, stride 1, dilation 1, one group and padding up to 2"
     if forced is not None:
-        return forced
+        return forced, "by force"
     tiles = g.N * -(-g.OH // 4) * -(-g.OW // 4)
-    inside = g.N * g.OH * g.OW >= _INSIDE * 16 * tiles
-    large = tiles >= _TILES and 18 * g.N * g.OH * g.OW * g.C * g.O >= _OPERATIONS
     # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
     channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]
-    return 4 if inside and large and channels >= _CHANNELS else 0
+    if channels < _CHANNELS:
+        return 0, _FEW
+    if g.N * g.OH * g.OW < _INSIDE * 16 * tiles:
+        return 0, "4x4 tiles hang too far over the edge"
+    if tiles < _TILES or 18 * g.N * g.OH * g.OW * g.C * g.O < _OPERATIONS:
+        return 0, "too little work to enter several parallel regions"
+    return 4, "9 products become 2.25 per output, and the channels pay for the transforms"
+
+
+def _direct(kind, g):
+    """Name the form that the dense correlation has."""
+    p = plan.forward(g)
+    if p.LANEWISE:
+        return "direct, a channel per lane"
+    if kind == "weight":
+        return "direct, outer products"
+    if p.H != g.H or p.W != g.W:
+        return "direct, one matrix product"
+    count = len(plan.phases(g)) if kind == "input" else 1
+    return f"direct, {count} stride phases" if count > 1 else "direct"
 
 
 def exact():
