@@ -15,7 +15,7 @@ _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 _CHANNELS = 16
 _INSIDE = 0.55  # of the tiles' outputs
 _TILES = 32
-_OPERATIONS = 30_000_000  # below, entering several parallel regions instead of one costs more than is saved
+_OPERATIONS = 100_000_000  # below, half a dozen kernels more to compile cost more than they save in an hour
 _FEW = f"sums over fewer than {_CHANNELS} channels: transforms cost more than they save"
 
 
@@ -55,7 +55,7 @@ def _winograd(kind, g):
     if g.N * g.OH * g.OW < _INSIDE * 16 * tiles:
         return 0, "4x4 tiles hang too far over the edge"
     if tiles < _TILES or 18 * g.N * g.OH * g.OW * g.C * g.O < _OPERATIONS:
-        return 0, "too little work to enter several parallel regions"
+        return 0, "too little work to be worth more kernels to compile"
     return 4, "9 products become 2.25 per output, and the channels pay for the transforms"
 
 

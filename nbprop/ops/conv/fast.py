@@ -20,8 +20,10 @@ _STAGE = 6 * 1024 * 1024
 _SLICE = 96 * 1024
 # Bytes of transformed weights up to which every block may read them all: they then stay in L2 beside a block.
 _WEIGHTS = 4 * 1024 * 1024
-# Tiles per task from which it transforms the weights for itself: one sixth of its products' time at 64 tiles.
+# Tiles per task from which it transforms the weights for itself: one sixth of its products' time at 64 tiles. A few
+# tasks always do.
 _OWN = 64
+_FEW = 4
 # The weight gradient: bytes of a task's own sums, of a block's tiles (and as many again as the sums have, which are
 # read and written once per block), and of all chunks' results; the most chunks of so many tiles or more; and the tiles
 # that one sum runs over before it is added to the others.
@@ -107,8 +109,13 @@ def memory(p, dtype):
     """
     g, points, L, P, tasks = p.g, (p.g.M + 2) ** 2, simd.lanes(dtype), panel(p, dtype), jit.threads()
     shared = points * (g.TB * g.CP + L) if p.staged else _transformed(g, P, L)
-    own = 0 if p.staged or g.N * g.TH * g.TW < _OWN * tasks else _transformed(g, P, L)
+    own = _transformed(g, P, L) if not p.staged and _brings_its_own(g, tasks) else 0
     return [shared, tasks * (_room(p, L, P) + own), tasks * _edge(p), g.OP + P]
+
+
+def _brings_its_own(g, tasks):
+    """Say whether each task should transform the weights for itself."""
+    return tasks <= _FEW or g.N * g.TH * g.TW >= _OWN * tasks
 
 
 def _transformed(g, P, lanes):
@@ -170,7 +177,7 @@ def correlate(x, w, rotated, b, y, p, work, floor):
             finish(shared, w, rotated, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
                    -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, tasks)
         return
-    own = count >= _OWN * tasks and room.size >= tasks * (each + transformed)
+    own = _brings_its_own(g, tasks) and room.size >= tasks * (each + transformed)
     each += transformed if own else 0
     rooms = room[: tasks * each].reshape(tasks, each)
     if not own:
