@@ -335,7 +335,8 @@ def _empty(like, dtype, order):
 
 def multiply(target, by):
     """Multiply `target` in place by a number, or by an array that is repeated along axes where it has one element."""
-    _spread(target, by if isinstance(by, Array) else to_device(np.asarray(by, target.dtype)), True)
+    there = hasattr(by, "__cuda_array_interface__")
+    _spread(target, as_array(by) if there else to_device(np.asarray(by, target.dtype)), True)
 
 
 def _spread(target, source, times=False):

@@ -145,8 +145,9 @@ def test_mixed_places_are_refused(gpu):
 
 def test_every_cuda_twin_has_cases():
     covered = {(case.op, case.name) for _, case, _ in every_case()}
-    for path in sorted(pathlib.Path(ops.__file__).parent.glob("*/cuda.py")):
+    for path in sorted(pathlib.Path(ops.__file__).parent.glob("*/cpu.py")):
         op = path.parent.name
+        assert path.with_name("cuda.py").exists(), f"ops/{op} has no twin on the GPU"
         module = importlib.import_module(f"nbprop.ops.{op}.cuda")
         for name, value in vars(module).items():
             if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_"):

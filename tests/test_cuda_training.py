@@ -10,7 +10,6 @@ A memory checker runs this file, and test_cuda.py, as
 import copy
 import importlib
 import json
-import pathlib
 import pickle
 
 import numpy as np
@@ -232,20 +231,16 @@ def test_unknown_devices_are_refused():
         mlp().to("gpu")
 
 
-POOLS = (pathlib.Path(ops.__file__).parent / "max_pool" / "cuda.py").exists()
-
-
 @pytest.mark.parametrize("make", [
     lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.PReLU(2), nn.Flatten(), nn.Linear(32, 3)),
-    pytest.param(lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)),
-                 marks=pytest.mark.skipif(not POOLS, reason="max pooling has no twin on the GPU yet")),
+    lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)),
 ], ids=["prelu", "pool"])  # fmt: skip
 def test_convolutional_nets_train_as_on_the_cpu(make, gpu):
     dataset = Dataset(np.random.default_rng(0).random((3, 1, 6, 6), np.float32), np.array([0, 2, 1]))
     steps(make, dataset, 2)
 
 
-@pytest.mark.skipif(SIMULATED or not POOLS, reason="takes a minute in the simulator, and max pooling on the GPU")
+@pytest.mark.skipif(SIMULATED, reason="takes a minute in the simulator")
 def test_lenet_learns_as_on_the_cpu(gpu):
     train, test = nbprop.data.digits()
     big = [Dataset(np.kron(part.images, np.ones((1, 1, 2, 2), np.uint8)), part.labels) for part in (train, test)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbprop import shapes
+from nbprop import layout, shapes
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -52,7 +52,11 @@ class Function(Module):
 
 
 def _checked(name, value, x):
-    if not isinstance(value, np.ndarray) or value.dtype != x.dtype:
-        came = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+    if layout.on_gpu(value):
+        value = layout.gpu().as_array(value)
+    is_array = isinstance(value, np.ndarray) or layout.on_gpu(value)
+    if not is_array or value.dtype != x.dtype:
+        came = f"an array of {value.dtype}" if is_array else f"a {type(value).__name__}"
         raise ValueError(f"{name} returned {came}; expected an array of {x.dtype}, the dtype of x")
+    shapes.check_same_place(**{"x": x, name: value})
     return as_input(value)

@@ -29,7 +29,10 @@ class Loss:
     """
 
     def __call__(self, output, target):
-        value = self.forward(output, target)
+        return self._value(self.forward(output, target))
+
+    def _value(self, value):
+        """Return what `forward` returned as a caller keeps it."""
         if isinstance(value, float) or not hasattr(value, "copy"):
             return value
         return value.copy("K") if getattr(self, "reduction", None) == "none" else value.item()

@@ -60,6 +60,9 @@ class Module:
         key = (shape, x.dtype, type(x))
         plans = self.__dict__.setdefault("_plans", {})
         if key not in plans:
+            for name, value in vars(self).items():
+                if isinstance(value, Parameter):
+                    shapes.check_same_place(**{"x": x, name: value.data})
             with layout.beside(x):
                 made = self.allocate(shape, x.dtype)
             if len(plans) == _PLANS:

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import backend, layout, shapes
+from nbprop import backend, jit, layout, shapes
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.loss import Loss
 from nbprop.nn.module import Module, as_input
-from nbprop.ops import gram
+from nbprop.ops import gram, pointwise_loss
 
 __all__ = ["GramMatrix", "StyleLoss"]
 
@@ -30,8 +30,7 @@ class GramMatrix(Module):
         return SimpleNamespace(y=layout.empty((N, C, C), dtype), dx=layout.empty(shape, dtype), work={})
 
     def forward(self, x):
-        gram.check_input(x)
-        x = as_input(x)
+        x = as_input(gram.check_input(x))
         p = self.plan(x)
         self._last = p, x
         twin, work = _twin(p, x)
@@ -56,6 +55,19 @@ def _twin(p, x):
     return twin, p.work[twin]
 
 
+@jit.scalar
+def _quarter_squared(y, t):
+    return np.float32(0.25) * (y - t) * (y - t)
+
+
+@jit.scalar
+def _quarter_squared_slope(y, t):
+    return np.float32(0.5) * (y - t)
+
+
+_QUARTER_SQUARED = pointwise_loss.LossPair(_quarter_squared, _quarter_squared_slope)
+
+
 class StyleLoss(Loss):
     """1/4 sum over i, j of (G[i, j] - A[i, j])^2, the mean over images, with G = X X^T / (C H W).
 
@@ -74,11 +86,12 @@ class StyleLoss(Loss):
 
     def allocate(self, x):
         N, C, _, _ = x.shape
-        delta, square = layout.empty((N, C, C), x.dtype), layout.empty((N, C, C), x.dtype)
-        return SimpleNamespace(delta=delta, square=square)
+        target, slope, dy = (layout.empty((N, C, C), x.dtype, x) for _ in range(3))
+        losses = pointwise_loss.buffers(slope, "batchmean")
+        return SimpleNamespace(target=target, slope=slope, dy=dy, losses=losses)
 
     def forward(self, x, target):
-        gram.check_input(x)
+        x = gram.check_input(x)
         target = shapes.check_array("target", target, 3)
         shapes.check_same_dtype(x=x, target=target)
         N, C, _, _ = x.shape
@@ -86,13 +99,14 @@ class StyleLoss(Loss):
             raise ValueError(f"target has shape {target.shape}; expected Gram matrices, {(N, C, C)} or "
                              f"{(1, C, C)}")
         p = self._last = self.plan(x)
-        np.subtract(self.matrix.forward(x), target, out=p.delta)
-        np.multiply(p.delta, p.delta, out=p.square)
-        return float(p.square.sum(dtype=np.float64) / (4 * N)) if N else float("nan")
+        p.target[...] = target
+        y = self.matrix.forward(x)
+        return pointwise_loss.evaluate(_QUARTER_SQUARED, (), y, p.target, "batchmean", p.losses, p.slope)
 
     def backward(self, dy=1.0):
         p = self._last
         if np.ndim(dy):
             shapes.check_shape("dy", dy, ())
-        np.multiply(p.delta, p.delta.dtype.type(dy / (2 * max(len(p.delta), 1))), out=p.square)
-        return self.matrix.backward(p.square)
+        p.dy[...] = p.slope
+        layout.multiply(p.dy, dy)
+        return self.matrix.backward(p.dy)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from nbprop import layout
 from nbprop.nn.loss import Loss
 from nbprop.ops import tv
 from nbprop.shapes import check_shape
@@ -29,22 +30,21 @@ class TotalVariationLoss(Loss):
         self.anisotropic, self.eps, self.reduction = bool(anisotropic), float(eps), reduction
 
     def __call__(self, x):
-        return self.forward(x)
+        return self._value(self.forward(x))
 
     def allocate(self, x):
-        dx, sums, work = tv.buffers(x)
-        return SimpleNamespace(dx=dx, sums=sums, work=work)
+        dx, *rest = tv.buffers(x, self.reduction)
+        return SimpleNamespace(dx=dx, rest=rest)
 
     def forward(self, x):
         x = tv.check_arguments(x, self.eps, self.reduction)
         p = self._last = self.plan(x)
-        return tv.evaluate(x, self.anisotropic, self.eps, self.reduction, p.dx, p.sums, p.work)
+        return tv.evaluate(x, self.anisotropic, self.eps, self.reduction, p.dx, *p.rest)
 
     def backward(self, dy=1.0):
         p = self._last
         if np.ndim(dy):
             check_shape("dy", dy, (len(p.dx),) if self.reduction == "none" else ())
-            np.multiply(p.dx, np.reshape(dy, (-1, 1, 1, 1)), out=p.dx)
-        elif dy != 1:
-            np.multiply(p.dx, dy, out=p.dx)
+            dy = dy.reshape(-1, 1, 1, 1)
+        layout.multiply(p.dx, dy)
         return p.dx

@@ -19,6 +19,8 @@ CASES = [
          constants=SMALL),
     twin("tv", "total_variation", a(1, 2, 3, 4), True, 0.1, 1.0, a(1, 2, 3, 4), sums(1), Work((1, 2, 3, 4)),
          constants=SMALL),
+    twin("tv", "totals", sums(3), 0.5, a(1, dtype=np.float64)),
+    twin("tv", "totals", sums(3), 1.0, a(3, dtype=np.float64)),
     public("tv", "total_variation_forward", a(2, 1, 2, 3), named={"reduction": "none"}),
     public("tv", "total_variation_forward", a(2, 1, 2, 3), named={"reduction": "mean"}),
     public("tv", "total_variation_backward", given(flat)),

@@ -102,6 +102,7 @@ def as_rows(x, axes):
     """Return `x` as (rows, features), a view where memory allows; three axes (C, H, W) lie as H, W, C."""
     front, last = x.shape[: x.ndim - axes], x.shape[x.ndim - axes :]
     if axes == 3:
+        x = x[np.newaxis] if x.ndim == 3 else x
         x = layout.channels_last(x if x.ndim == 4 else x.reshape(-1, *last)).transpose(0, 2, 3, 1)
     return layout.contiguous(x).reshape(int(np.prod(front)), int(np.prod(last)))
 

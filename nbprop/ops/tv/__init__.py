@@ -1,5 +1,7 @@
 """Discrete total variation, value and gradient in one pass."""
 
+import math
+
 import numpy as np
 
 from nbprop import backend, layout
@@ -50,8 +52,9 @@ def total_variation_forward(x, anisotropic=False, eps=0.0, reduction="sum"):
     Seed 000, section 5.3, equation 8. Erratum: with i in 0 .. H-1 and j in 0 .. W-1 it reads row H and column
     W, which do not exist; we take those differences as zero.
     """
-    dx, sums, work = buffers(x := check_arguments(x, eps, reduction))
-    return evaluate(x, anisotropic, eps, reduction, dx, sums, work)
+    x = check_arguments(x, eps, reduction)
+    value = evaluate(x, anisotropic, eps, reduction, *buffers(x, reduction))
+    return value if reduction == "none" or isinstance(value, float) else value.item()
 
 
 def total_variation_backward(x, anisotropic=False, eps=0.0, reduction="sum"):
@@ -83,8 +86,9 @@ def total_variation_backward(x, anisotropic=False, eps=0.0, reduction="sum"):
     Seed 000, section 5.3, equation 9. Errata: it reads beyond all four edges (column -1, row
     -1, column W, row H), and divides by zero wherever the image is flat.
     """
-    dx, sums, work = buffers(x := check_arguments(x, eps, reduction))
-    evaluate(x, anisotropic, eps, reduction, dx, sums, work)
+    x = check_arguments(x, eps, reduction)
+    dx, *rest = buffers(x, reduction)
+    evaluate(x, anisotropic, eps, reduction, dx, *rest)
     return dx
 
 
@@ -105,20 +109,18 @@ def check_arguments(x, eps, reduction):
     return layout.channels_last(x)
 
 
-def buffers(x):
-    """Allocate dx, the partial sums (N, bands), and the scratch memory of x's twin."""
+def buffers(x, reduction):
+    """Allocate dx, the partial sums (N, bands), the value or values, and the scratch memory of x's twin."""
     N, _, H, _ = x.shape
     sums = layout.empty((N, -(-H // _ROWS)), np.float64, x)
-    return layout.empty_like(x), sums, backend.twin("tv", x).workspace(x.shape, x.dtype)
+    values = layout.empty((N if reduction == "none" else 1,), np.float64, x)
+    return layout.empty_like(x), sums, values, backend.twin("tv", x).workspace(x.shape, x.dtype)
 
 
-def evaluate(x, anisotropic, eps, reduction, dx, sums, work):
-    """Fill dx; return the value."""
-    divisor = {"mean": x.size, "batchmean": len(x)}.get(reduction, 1)
+def evaluate(x, anisotropic, eps, reduction, dx, sums, values, work):
+    """Fill dx and `values`; return the value, on the GPU an array of one, or for "none" an array of them."""
+    twin, divisor = backend.twin("tv", x), {"mean": x.size, "batchmean": len(x)}.get(reduction, 1)
     scale = 1 / divisor if divisor else 0.0
-    backend.twin("tv", x).total_variation(x, bool(anisotropic), float(eps), scale, dx, sums, work)
-    if layout.on_gpu(sums):
-        sums = layout.gpu().to_host(sums)
-    if reduction == "none":
-        return sums.sum(axis=1)
-    return float(sums.sum() * scale) if scale else float("nan")
+    twin.total_variation(x, bool(anisotropic), float(eps), scale, dx, sums, work)
+    twin.totals(sums, scale if scale else math.nan, values)
+    return values if reduction == "none" or layout.on_gpu(values) else values.item()

@@ -118,3 +118,7 @@ def total_variation(x, anisotropic, eps, scale, dx, sums, work):
         _bands(*arguments, work[0], 0, sums.size)
     else:
         _tasks(*arguments, work, count)
+
+
+def totals(sums, scale, values):
+    np.multiply(sums.sum(axis=1) if len(values) == len(sums) else sums.sum(), scale, out=values)

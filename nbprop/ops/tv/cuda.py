@@ -32,7 +32,14 @@ def total_variation(x, anisotropic, eps, scale, dx, sums, work):
     real = x.dtype.type
     walk = _walk(bool(anisotropic), gpu.THREADS)
     walk[work.parts.size, gpu.THREADS](flat(x), flat(dx), work.parts, sizes, real(eps) * real(eps), real(scale))
-    _add(gpu.THREADS)[N, gpu.THREADS](work.parts, sums)
+    _add(gpu.THREADS)[N, gpu.THREADS](work.parts, sums, 1.0)
+
+
+def totals(sums, scale, values):
+    count = len(values)
+    if count:
+        parts = sums.reshape(count, sums.size // count)
+        _add(gpu.THREADS)[count, gpu.THREADS](parts, values.reshape(count, 1), scale)
 
 
 @jit.scalar
@@ -94,17 +101,17 @@ def _walk(anisotropic, threads):
 
 @functools.cache
 def _add(threads):
-    """Put an image's sum to its first element of sums, zeros to the others."""
+    """Put a row's sum, times scale, to the first element of that row of sums, zeros to the others."""
     total_of = gpu.reduction(gpu.add, threads, np.float64)
 
     @gpu.kernel(launch_bounds=threads)
-    def add_parts(parts, sums):
+    def add_parts(parts, sums, scale):
         n, t = cuda.blockIdx.x, cuda.threadIdx.x
         total = 0.0
         for i in range(t, parts.shape[1], threads):
             total += parts[n, i]
         total = total_of(total)
         for i in range(t, sums.shape[1], threads):
-            sums[n, i] = total if i == 0 else 0.0
+            sums[n, i] = scale * total if i == 0 else 0.0
 
     return add_parts
