@@ -121,33 +121,33 @@ def test_layers_equal_the_cpu(name, gpu):
 @pytest.mark.skipif(SIMULATED, reason="takes minutes in the simulator; their blocks stand in the table")
 @pytest.mark.parametrize("name", ["cnn", "lenet", "mlp", "resnet20"])
 def test_models_equal_the_cpu(name, gpu):
-    passes(getattr(models, name)(3, 32), normal((4, 3, 32, 32), np.float32), gpu)
+    passes(getattr(models, name)(3, 32), normal((4, 3, 32, 32), np.float32), gpu, 1e-3)  # rounding grows with depth
 
 
-def passes(layer, x, gpu):
+def passes(layer, x, gpu, bound=1e-5):
     """Run a layer forward and backward here and its copy there; compare all that they leave."""
     there = copy.deepcopy(layer).to("cuda")
     y = layer(x)
     y_there = there(gpu.to_device(x))
     assert isinstance(y_there, gpu.Array)
-    alike(y_there, y)
+    alike(y_there, y, bound)
     dy = normal(y.shape, np.float32, 1)
-    alike(there.backward(gpu.to_device(dy)), layer.backward(dy))
+    alike(there.backward(gpu.to_device(dy)), layer.backward(dy), bound)
     for (name, mine), (_, theirs) in zip(there.named_parameters(), layer.named_parameters()):
         assert isinstance(mine.grad, gpu.Array), name
-        alike(mine.grad, theirs.grad)
+        alike(mine.grad, theirs.grad, bound)
     for (_, mine), (_, theirs) in zip(there.named_state(), layer.named_state()):
-        alike(mine, theirs)
+        alike(mine, theirs, bound)
     gradients = here([p.grad for p in there.parameters()])
     there.backward(gpu.to_device(dy), input_gradient=False)
     for before, after in zip(gradients, here([p.grad for p in there.parameters()])):
         np.testing.assert_array_equal(after, before)
 
 
-def alike(mine, theirs):
+def alike(mine, theirs, bound=1e-5):
     got, = here(mine)
     assert got.dtype == theirs.dtype
-    assert_close(got, theirs, 1e-5)
+    assert_close(got, theirs, bound)
 
 
 def test_every_layer_is_in_the_table():
