@@ -1,7 +1,7 @@
 """Scratch memory that the products of one Python thread share: whoever computes next writes over it.
 
 A call is then no dearer than its arithmetic (fresh memory costs a page fault for every 4 KiB, more than the product
-itself where that is small), a model's scratch memory is its largest layer's, and it stays in the cache.
+itself where that is small), a model's scratch memory is about its largest layer's, and it stays in the cache.
 """
 
 import threading

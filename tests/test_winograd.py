@@ -95,6 +95,22 @@ def test_a_layer_keeps_to_the_direct_kernel_on_request():
     assert_close(fast_y, exact_y, 5e-6)
 
 
+def test_a_layer_that_was_exact_is_fast_again():
+    nbprop.manual_seed(0)
+    layer, x = nbprop.nn.Conv2d(32, 32, 3, padding=1), normal((32, 32, 16, 16), np.float32)
+    with nbprop.exact_convolution():
+        exact_y = layer(x)
+        exact_dx = np.copy(layer.backward(x))
+    assert_close(layer(x), exact_y, 5e-6)
+    assert_close(layer.backward(x), exact_dx, 5e-6)
+
+
+def test_empty_batch_by_force():
+    with choose.using_tile(4):
+        for a in passes(*problem(0, 3, 8, 8, 4, 1, np.float32)):
+            assert not a.any()
+
+
 def test_fused_relu_and_nan():
     x, w, b, _, padding = problem(2, 16, 9, 9, 20, 1, np.float32)
     x[1, 3, 4, 4] = np.nan

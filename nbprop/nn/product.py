@@ -3,7 +3,7 @@
 import threading
 from types import SimpleNamespace
 
-from nbprop import backend, layout
+from nbprop import backend, jit, layout
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -55,8 +55,8 @@ class Product(Module):
 
 
 def _workspace(twin, plan, dtype):
-    """Return a plan's scratch memory for the backend and the Python thread in use, borrowed at its first call."""
-    key = twin, threading.get_ident()
+    """Return a plan's scratch memory for the backend, Python thread and thread count in use, borrowed at first."""
+    key = twin, threading.get_ident(), jit.threads()
     if key not in plan.work:
         plan.work[key] = twin.workspace(plan.g, dtype)
     return plan.work[key]

@@ -37,8 +37,9 @@ _BLOCK = 800 * 1024
 _LARGE_WEIGHTS = 1024 * 1024
 _LARGE_WEIGHTS_PIXELS = 800
 _LARGE_WEIGHTS_BLOCK = 1600 * 1024
-# Floating-point operations of a block times a panel: about 0.15 ms. Many threads then find equal shares of large work,
-# and small work keeps blocks of several images. At least and at most so many there should be, and so many rows in one.
+# Work is cut into items, a block times a panel, of so many floating-point operations (0.15 ms of a core), but into so
+# many at least and at most, with so many rows at least: many threads find equal shares of large work, and small work
+# keeps blocks of several images.
 _ITEM = 40_000_000
 _ITEMS = 4, 64
 _ROWS = 4

@@ -27,26 +27,36 @@ def winograd_tile(kind, g):
     return _winograd(kind, g)[0]
 
 
+def largest_tiles(g):
+    """Return each pass's m to be ready for: the one in force, or the chooser's own, which may be in force later."""
+    return tuple(winograd_tile(kind, g) or _unforced(kind, g)[0] for kind in ("forward", "input", "weight"))
+
+
 def explain(kind, g, dtype):
     """Return (algorithm, reason) of a pass, in the order in which the passes themselves ask."""
     m, why = _winograd(kind, g)
     if m:
         return f"Winograd F({m}x{m}, 3x3)", why
-    columns = {"forward": wide.forward, "input": wide.phases}.get(kind)
-    several = columns and columns(g, dtype, exact())
+    columns = wide.phases if kind == "input" else wide.forward
+    several = columns(g, dtype, exact())
     if several:
-        Q = (several if kind == "forward" else several[0]).columns
+        Q = (several[0] if kind == "input" else several).columns
         return f"direct, {Q} columns at once", "so few output channels that one column leaves lanes empty"
     return _direct(kind, g), why
 
 
 def _winograd(kind, g):
-    """Return (m, reason); every call of a pass asks, so the reasons are constants."""
+    """Return (m, reason)."""
     forced = _forced.get()
+    if forced is not None and fast.serves(g):
+        return forced, "by force"
+    return _unforced(kind, g)
+
+
+def _unforced(kind, g):
+    """Return (m, reason); every call of a pass asks, so the reasons are constants."""
     if not fast.serves(g):
         return 0, "Winograd wants 3x3, stride 1, dilation 1, one group and padding up to 2"
-    if forced is not None:
-        return forced, "by force"
     tiles = g.N * -(-g.OH // 4) * -(-g.OW // 4)
     # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
     channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from nbprop import jit, layout, scratch
-from nbprop.ops import correlate, dense, outer, pixels
+from nbprop.ops import correlate, dense, outer
 from nbprop.ops.conv import choose, fast, pack, plan, wide
 from nbprop.ops.conv.adjoint import adjoint, floor
 
@@ -18,13 +18,15 @@ _PACK_PIXELS = 512
 
 def workspace(g, dtype):
     """Lend what the three passes need: packed weights or partial sums, and Winograd's arrays where it serves."""
-    tiles = tuple(choose.winograd_tile(kind, g) for kind in ("forward", "input", "weight"))
-    flat, *room = scratch.borrow(_sizes(g, np.dtype(dtype), tiles, jit.threads()), np.dtype(dtype))
+    # Enough for the chooser's algorithm too where another is in force: a layer keeps its workspace.
+    sizes = _sizes(g, np.dtype(dtype), choose.largest_tiles(g), jit.threads())
+    flat, *room = scratch.borrow(sizes, np.dtype(dtype))
     return flat, room
 
 
 @functools.lru_cache(maxsize=512)
 def _sizes(g, dtype, tiles, threads):
+    """Return the elements of each array; `threads` is a key, as the plans ask for it themselves."""
     p = plan.forward(g)
     chunks, sums = outer.partials_shape(p, dtype)
     panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
@@ -33,7 +35,7 @@ def _sizes(g, dtype, tiles, threads):
         if m:
             q = fast.plan(kind, g, m, dtype)
             passes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
-    return max(chunks * sums, pixels.partials_size(g.O, dtype), wide.size(g, dtype), *panels), *map(max, zip(*passes))
+    return max(chunks * sums, wide.size(g, dtype), *panels), *map(max, zip(*passes))
 
 
 def forward(x, w, b, y, g, relu, work):

@@ -18,7 +18,7 @@ _ITEMS = 16  # blocks at least, so that many threads find equal shares
 _STAGE = 6 * 1024 * 1024
 # Elements of a panel's transformed weights that are multiplied before the next, in L2.
 _SLICE = 96 * 1024
-# Bytes of transformed weights up to which every block may read them all: they then stay in L2 beside a block.
+# Bytes of transformed weights up to which every block may read them all, from L2 or from a near L3.
 _WEIGHTS = 4 * 1024 * 1024
 # Tiles per task from which it transforms the weights for itself: one sixth of its products' time at 64 tiles. A few
 # tasks always do.
@@ -36,8 +36,8 @@ _RUN = 512
 
 
 def serves(g):
-    """Say whether the algorithm fits at all: 3x3, stride and dilation 1, one group, padding up to 2."""
-    return (g.KH, g.KW, g.SH, g.SW, g.DH, g.DW, g.G) == (3, 3, 1, 1, 1, 1, 1) and g.PH <= 2 and g.PW <= 2
+    """Say whether the algorithm fits at all: 3x3, stride and dilation 1, one group, padding up to 2, any image."""
+    return g.N > 0 and (g.KH, g.KW, g.SH, g.SW, g.DH, g.DW, g.G) == (3, 3, 1, 1, 1, 1, 1) and g.PH <= 2 and g.PW <= 2
 
 
 _ROW = np.zeros(1, np.int64)  # the table of a single row

@@ -44,7 +44,9 @@ class Wide(NamedTuple):
 def forward(g, dtype, exact):
     """Return the Wide that a forward pass is, or None where it does not pay."""
     p = plan.forward(g)
-    Q = 1 if exact else _columns(g, g.O, p.KW, g.OW, lambda Q: p.KW + (Q - 1) * p.SW, range(1, g.OW + 1), dtype)
+    if exact or p.KW == 1:
+        return None
+    Q = _columns(g, g.O, p.KW, g.OW, lambda Q: p.KW + (Q - 1) * p.SW, range(1, g.OW + 1), dtype)
     if Q == 1:
         return None
     T = p.KW + (Q - 1) * p.SW
@@ -55,8 +57,13 @@ def forward(g, dtype, exact):
 
 @functools.lru_cache(maxsize=512)
 def phases(g, dtype, exact):
-    """Return the Wides of the input gradient, one for each stride phase of the rows, or None."""
-    Q = 1 if exact else _columns(g, g.C, g.KW / g.SW, g.W, lambda Q: _reach(g, Q)[1], range(g.SW, g.W + 1, g.SW), dtype)
+    """Return the Wides of the input gradient, one for each stride phase of the rows, or None.
+
+    A kernel narrower than its stride leaves columns without any tap: it keeps to its phases.
+    """
+    if exact or g.KW < g.SW:
+        return None
+    Q = _columns(g, g.C, g.KW / g.SW, g.W, lambda Q: _reach(g, Q)[1], range(g.SW, g.W + 1, g.SW), dtype)
     if Q == 1:
         return None
     first, T = _reach(g, Q)
