@@ -33,7 +33,7 @@ class Tables(NamedTuple):
 @functools.lru_cache(maxsize=512)
 def plan(p, dtype):
     """Return (p with its blocks, MR, NV, tables, KHB, RUNB) for a correlation; cached per geometry."""
-    p = dense.block(p, dtype)
+    p = dense.block(p, dtype, 2)  # five images are 2 + 3 for two threads, and 5 halves each in twice as many items
     mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
     width = nv * simd.lanes(np.dtype(dtype)) * np.dtype(dtype).itemsize
     taps, run = (1, p.KW * dense.depth(p)) if _merged(p) else (p.KW, dense.depth(p))
