@@ -15,7 +15,9 @@ _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 _CHANNELS = 16
 _INSIDE = 0.55  # of the tiles' outputs
 _TILES = 32
-_OPERATIONS = 100_000_000  # below, half a dozen kernels more to compile cost more than they save in an hour
+# Operations below which half a dozen kernels more to compile cost more than they save: on maps of less than 12 x 12,
+# which mostly belong to small nets, and on larger ones.
+_OPERATIONS = 100_000_000, 60_000_000
 _FEW = f"sums over fewer than {_CHANNELS} channels: transforms cost more than they save"
 
 
@@ -64,7 +66,7 @@ def _unforced(kind, g):
         return 0, _FEW
     if g.N * g.OH * g.OW < _INSIDE * 16 * tiles:
         return 0, "4x4 tiles hang too far over the edge"
-    if tiles < _TILES or 18 * g.N * g.OH * g.OW * g.C * g.O < _OPERATIONS:
+    if tiles < _TILES or 18 * g.N * g.OH * g.OW * g.C * g.O < _OPERATIONS[min(g.OH, g.OW) >= 12]:
         return 0, "too little work to be worth more kernels to compile"
     return 4, "9 products become 2.25 per output, and the channels pay for the transforms"
 
