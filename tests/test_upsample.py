@@ -84,7 +84,9 @@ def test_as_torch(case, dtype):
     assert_close(y, expected.detach().numpy(), TOLERANCE[np.dtype(dtype)])
     dy = normal(y.shape, dtype, 1)
     expected.backward(torch.from_numpy(np.ascontiguousarray(dy)))
-    assert_close(upsample_backward(dy, shape, **kwargs), t.grad.numpy(), TOLERANCE[np.dtype(dtype)])
+    dx, theirs = upsample_backward(dy, shape, **kwargs), t.grad.numpy()
+    size = max(np.linalg.norm(theirs), np.linalg.norm(dy))  # many terms of dy may cancel in one of dx
+    assert np.linalg.norm(dx - theirs) <= TOLERANCE[np.dtype(dtype)] * size
 
 
 @pytest.mark.parametrize("mode, align_corners", RULES)
