@@ -215,6 +215,16 @@ def test_small_enough_to_read(path):
 
 
 @every_source
+def test_reordered_sums_store_nothing(path):
+    """Beside a store, whether a loop runs in vectors, and so its order, depends on the arrays' addresses."""
+    for function in ast.walk(tree(path)):
+        if isinstance(function, ast.FunctionDef) and any("reassoc" in ast.unparse(d) for d in function.decorator_list):
+            stores = [t for n in ast.walk(function) if isinstance(n, (ast.Assign, ast.AugAssign))
+                      for t in (n.targets if isinstance(n, ast.Assign) else [n.target]) if isinstance(t, ast.Subscript)]
+            assert not stores, f"{function.name} stores into {ast.unparse(stores[0])}; see nbprop/ops/run_sum.py"
+
+
+@every_source
 def test_plain_python(path):
     assert path.stem not in ("utils", "util", "config", "helpers", "common", "registry"), relative(path)
     for node in ast.walk(tree(path)):

@@ -17,6 +17,7 @@ from oracle import (
 
 from nbprop import backend
 from nbprop.nn.softmax import LogSoftmax, Softmax
+from nbprop.ops.exponentials import exponentials
 from nbprop.ops.softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 PAIRS = [(softmax_forward, softmax_backward), (log_softmax_forward, log_softmax_backward)]
@@ -32,6 +33,19 @@ def test_reference_gradient(forward, backward, dim):
     with backend.using("reference"):
         dx = backward(forward(x, dim), dy, dim)
         assert_close(dx, numeric_gradient(lambda v: forward(v, dim), x, dy), 1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [5, 13, 77])
+def test_sums_do_not_depend_on_addresses(size, dtype):
+    memory = np.empty(4 * size + 200, dtype)
+    x = memory[:size]
+    x[:] = 3 * normal((size,), dtype)
+    results = set()
+    for start in range(size, 3 * size + 100):
+        powers = memory[start : start + size]
+        results.add((*exponentials(x, powers), powers.tobytes()))
+    assert len(results) == 1
 
 
 @given(st.sampled_from(PAIRS), shapes, dtypes, st.data())

@@ -122,14 +122,21 @@ def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors,
 
 
 @jit.kernel(reassoc=True)
-def _distribution_row(z, target, weight, sharp, smooth, scale, d):
-    """With q_c = w_c (sharp target_c + smooth): fill the gradient, return the loss."""
-    highest, total = exponentials(z, d)
+def _distribution_sum(z, target, weight, sharp, smooth, highest):
+    """With q_c = w_c (sharp target_c + smooth): return the sums of q and of q (z - highest)."""
     weights, product = z.dtype.type(0), z.dtype.type(0)
     for c in range(z.size):
         q = weight[c] * (sharp * target[c] + smooth)
         weights += q
         product += q * (z[c] - highest)
+    return weights, product
+
+
+@jit.kernel
+def _distribution_row(z, target, weight, sharp, smooth, scale, d):
+    """Fill the gradient p_c sum q - q_c, return the loss."""
+    highest, total = exponentials(z, d)
+    weights, product = _distribution_sum(z, target, weight, sharp, smooth, highest)
     factor = scale * weights / total
     for c in range(z.size):
         d[c] = d[c] * factor - scale * weight[c] * (sharp * target[c] + smooth)

@@ -8,6 +8,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops.exponentials import exponentials
 from nbprop.ops.flat import lines, tasks
+from nbprop.ops.run_sum import run_sum
 from nbprop.ops.vecmath import exp, log
 
 
@@ -34,14 +35,6 @@ def _dot(a, b):
     return total
 
 
-@jit.kernel(reassoc=True)
-def _sum(a):
-    total = a.dtype.type(0)
-    for k in range(a.size):
-        total += a[k]
-    return total
-
-
 @jit.kernel
 def _softmax_backward_row(y, dy, dx):
     mean = _dot(y, dy)
@@ -51,7 +44,7 @@ def _softmax_backward_row(y, dy, dx):
 
 @jit.kernel
 def _log_softmax_backward_row(y, dy, dx):
-    total = _sum(dy)
+    total = run_sum(dy)
     for k in range(y.size):
         dx[k] = dy[k] - exp(y[k]) * total
 

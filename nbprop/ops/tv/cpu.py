@@ -4,7 +4,8 @@ For a row i, p and q are what its differences give to the right and down; then
 
     dx[i] = q of row i - 1  -  p  -  q  +  p of one pixel to the left
 
-so each row needs only the q of the row above: three rows of scratch memory per task. A band of rows begins by
+so each row needs only the q of the row above: three rows of scratch memory per task. Until its gradient is known,
+a row of dx holds the row's norms, whose sum is taken in a loop of its own (see `run_sum`). A band of rows begins by
 computing the q above it once more, so that no two tasks write to one place. Bands are fixed, and each has its
 own sum: any number of threads gives the same bits.
 """
@@ -16,47 +17,45 @@ from numba import prange
 
 from nbprop import jit, layout
 from nbprop.ops.flat import tasks
+from nbprop.ops.run_sum import run_sum
 
 
-@jit.kernel(reassoc=True)
-def _isotropic(row, right, below, p, q, eps2):
-    """Fill p and q for a run of elements; return the sum of their norms."""
+@jit.kernel
+def _isotropic(row, right, below, p, q, norms, eps2):
+    """Fill p, q and norms for a run of elements."""
     zero, one = row.dtype.type(0), row.dtype.type(1)
-    total = zero
     for i in range(row.size):
         across, down = right[i] - row[i], below[i] - row[i]
         norm = math.sqrt(across * across + down * down + eps2)
         over = zero if norm == zero else one / norm
         p[i] = across * over
         q[i] = down * over
-        total += norm
-    return np.float64(total)
+        norms[i] = norm
 
 
-@jit.kernel(reassoc=True)
-def _anisotropic(row, right, below, p, q, eps2):
-    """Fill p and q for a run of elements; return the sum of both their norms."""
+@jit.kernel
+def _anisotropic(row, right, below, p, q, norms, eps2):
+    """Fill p, q and norms, the sums of both, for a run of elements."""
     zero = row.dtype.type(0)
-    total = zero
     for i in range(row.size):
         across, down = right[i] - row[i], below[i] - row[i]
         norm_across = math.sqrt(across * across + eps2)
         norm_down = math.sqrt(down * down + eps2)
         p[i] = zero if norm_across == zero else across / norm_across
         q[i] = zero if norm_down == zero else down / norm_down
-        total += norm_across + norm_down
-    return np.float64(total)
+        norms[i] = norm_across + norm_down
 
 
 @jit.kernel
-def _row(row, below, p, q, C, anisotropic, eps2):
-    """Fill p[C:] and q for one row; return its sum. The last pixel is its own right neighbour."""
+def _row(row, below, p, q, norms, C, anisotropic, eps2):
+    """Fill p[C:], q and norms for one row. The last pixel is its own right neighbour."""
     own, last = p[C:], row.size - C
     if anisotropic:
-        return (_anisotropic(row[:last], row[C:], below[:last], own[:last], q[:last], eps2)
-                + _anisotropic(row[last:], row[last:], below[last:], own[last:], q[last:], eps2))
-    return (_isotropic(row[:last], row[C:], below[:last], own[:last], q[:last], eps2)
-            + _isotropic(row[last:], row[last:], below[last:], own[last:], q[last:], eps2))
+        _anisotropic(row[:last], row[C:], below[:last], own[:last], q[:last], norms[:last], eps2)
+        _anisotropic(row[last:], row[last:], below[last:], own[last:], q[last:], norms[last:], eps2)
+    else:
+        _isotropic(row[:last], row[C:], below[:last], own[:last], q[:last], norms[:last], eps2)
+        _isotropic(row[last:], row[last:], below[last:], own[last:], q[last:], norms[last:], eps2)
 
 
 @jit.kernel
@@ -72,14 +71,15 @@ def _band(x, dx, first, end, C, anisotropic, eps2, scale, work):
     H, length = x.shape
     p, above, q = work[: length + C], work[length + C : 2 * length + C], work[2 * length + C :]
     if first:
-        _row(x[first - 1], x[first], p, above, C, anisotropic, eps2)
+        _row(x[first - 1], x[first], p, above, dx[first], C, anisotropic, eps2)
     else:
         above[:] = 0
     p[:C] = 0
     total = 0.0
     for i in range(first, end):
         # The last row is its own lower neighbour.
-        total += _row(x[i], x[min(i + 1, H - 1)], p, q, C, anisotropic, eps2)
+        _row(x[i], x[min(i + 1, H - 1)], p, q, dx[i], C, anisotropic, eps2)
+        total += run_sum(dx[i])
         _gather(dx[i], above, p, q, C, scale)
         above, q = q, above
     return total
