@@ -73,7 +73,8 @@ def test_tuned_as_reference_however_it_is_cut(n, k, o, large, block, panel, seri
         check(n, k, o, np.float32)
 
 
-@pytest.mark.parametrize("n, k, o", [(1, 1, 1), (61, 67, 131), (600, 28, 31), (3, 1009, 17), (128, 337, 27)])
+@pytest.mark.parametrize("n, k, o", [(1, 1, 1), (1, 1009, 17), (2, 66, 131), (3, 1009, 17), (61, 67, 131),
+                                     (600, 28, 31), (128, 337, 27)])
 def test_tuned_as_reference_in_odd_places(n, k, o):
     """One number; several panels, the last one masked; rows for which weights are packed; a long sum."""
     check(n, k, o, np.float32)
@@ -88,7 +89,7 @@ def passes(n, k, o):
     y = linear_forward(x, w)
     return y, linear_backward_input(y, w), *linear_backward_weight(y, x)
 def run():
-    return *passes(128, 337, 27), *passes(1500, 28, 31)
+    return *passes(128, 337, 27), *passes(1500, 28, 31), *passes(1, 1300, 811), *passes(2, 1300, 811)
 """)
 
 
@@ -118,6 +119,19 @@ def test_nan_reaches_what_it_meets_and_no_more():
     assert np.isnan(y[2]).all() and np.isnan(y).sum() == 19
     assert np.isnan(dw[:, 3]).all() and np.isnan(dw).sum() == 19
     assert not np.isnan(dx).any() and not np.isnan(db).any()
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_layer_follows_its_parameters(n):
+    """A pass is settled for the arrays of its parameters: it is settled anew where a container brings others."""
+    layer, (x, _, _) = nn.Linear(5, 4, dtype=np.float64), operands(n, 5, 4)
+    before = layer(x), layer.backward(np.ones((n, 4))).copy()
+    model = nn.Sequential(layer)
+    model.data *= 2
+    np.testing.assert_allclose(layer(x), 2 * before[0], rtol=1e-14)
+    np.testing.assert_allclose(layer.backward(np.ones((n, 4))), 2 * before[1], rtol=1e-14)
+    np.testing.assert_allclose(layer.weight.grad, np.tile(x.sum(axis=0), (4, 1)), rtol=1e-13)
+    assert np.shares_memory(layer.weight.grad, model.grad)
 
 
 def test_empty_batch():

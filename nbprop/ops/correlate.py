@@ -9,7 +9,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops import dense, simd
 
-__all__ = ["correlate", "panel_width", "panels_size", "plan"]
+__all__ = ["correlate", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, so it must stay in L2.
 _PANEL = 256 * 1024
@@ -89,20 +89,27 @@ def correlate(x, w, ldw, bias, y, p, floor):
     `w` (flat) holds packed panels (`ldw` = P), or the weights of a single group as they are, with rows of `ldw`
     channels.
     """
-    p, mr, nv, tables, khb, runb = plan(p, x.dtype)
-    width = nv * simd.lanes(x.dtype)
+    settle(w, ldw, bias, p, floor)(x, y)
+
+
+def settle(w, ldw, bias, p, floor):
+    """Return `correlate` as a function of x and y (flat): what a layer's every step repeats is settled once."""
+    p, mr, nv, tables, khb, runb = plan(p, w.dtype)
+    width = nv * simd.lanes(w.dtype)
     items = dense.blocks(p) * p.G * -(-p.OG // width)
-    if items == 0:
-        return
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
-    arguments = (x, w, ldw, step, bias, y, p, *tables, width, khb, runb, floor)
-    if tasks == 1:
-        serial(*arguments, 0, 1)
-    else:
-        parallel(*arguments, tasks)
+    arguments = (w, ldw, step, bias, np.array(p, np.int64), *tables, width, khb, runb, floor)
+
+    def run(x, y):
+        if tasks == 1:
+            serial(x, y, *arguments, 0, 1)
+        else:
+            parallel(x, y, *arguments, tasks)
+
+    return run if items else lambda x, y: None
 
 
 @functools.cache
@@ -111,7 +118,9 @@ def _kernels(mr, nv, lanewise):
     sweep = _lanewise_sweep(mr, nv) if lanewise else _sweep(mr, nv)
 
     @jit.kernel
-    def correlate_task(x, w, ldw, step, bias, y, p, a_rows, c_rows, regions, kinds, P, khb, runb, floor, task, tasks):
+    def correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, khb, runb, floor,
+                       task, tasks):
+        p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands * p.G * panels
@@ -127,9 +136,9 @@ def _kernels(mr, nv, lanewise):
                   min(P, p.OG - panel * P), P, p, khb, runb, floor)
 
     @jit.driver
-    def correlate_tasks(x, w, ldw, step, bias, y, p, a_rows, c_rows, regions, kinds, P, khb, runb, floor, tasks):
+    def correlate_tasks(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, khb, runb, floor, tasks):
         for task in prange(tasks):
-            correlate_task(x, w, ldw, step, bias, y, p, a_rows, c_rows, regions, kinds, P, khb, runb, floor,
+            correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, khb, runb, floor,
                            task, tasks)
 
     return correlate_task, correlate_tasks

@@ -20,7 +20,7 @@ from nbprop.ops import dense, simd
 
 _ROW = np.zeros(1, np.int64)  # the table of a single row
 
-__all__ = ["outer", "partials_shape", "plan"]
+__all__ = ["outer", "partials_shape", "plan", "settle"]
 
 # Bytes of partial sums in all, the most chunks, and the fewest pixels of one: a chunk writes and reads the whole
 # gradient once more.
@@ -100,11 +100,12 @@ def partials_shape(p, dtype):
 
 def outer(x, dy, dw, db, p, partials):
     """Fill dw and db (flat) from x and dy (flat); `partials` is of `partials_shape`."""
-    p, mr, nv, tables, chunks, ones = plan(p, x.dtype)
-    if dense.blocks(p) == 0:
-        dw[:] = 0
-        db[:] = 0
-        return
+    settle(dw, db, p, partials)(x, dy)
+
+
+def settle(dw, db, p, partials):
+    """Return `outer` as a function of x and dy (flat): what a layer's every step repeats is settled once."""
+    p, mr, nv, tables, chunks, ones = plan(p, dw.dtype)
     panels = p.G * -(-p.OG // ones.size)
     tasks = min(dense.worth_threads(dense.operations(p)), panels * chunks)
     if chunks == 1:
@@ -112,13 +113,21 @@ def outer(x, dy, dw, db, p, partials):
     else:
         dw_sums, db_sums = partials[:, : dw.size], partials[:, dw.size :]
     serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
-    arguments = (x, dy, dw_sums, db_sums, ones, p, *tables, chunks)
-    if tasks == 1:
-        serial(*arguments, 0, 1)
-    else:
-        parallel(*arguments, tasks)
-    if chunks > 1:
-        add_chunks(partials, dw, db, tasks)
+    arguments = (dw_sums, db_sums, ones, np.array(p, np.int64), *tables, chunks)
+
+    def run(x, dy):
+        if tasks == 1:
+            serial(x, dy, *arguments, 0, 1)
+        else:
+            parallel(x, dy, *arguments, tasks)
+        if chunks > 1:
+            add_chunks(partials, dw, db, tasks)
+
+    def clear(x, dy):
+        dw[:] = 0
+        db[:] = 0
+
+    return run if dense.blocks(p) else clear
 
 
 @functools.cache
@@ -128,8 +137,8 @@ def _kernels(mr, nv, lanewise):
     add_rows = simd.product(1, nv, True)
 
     @jit.kernel
-    def outer_task(x, dy, dw_sums, db_sums, ones, p, a_rows, c_rows, regions, kinds, chunks, task, tasks):
-        P = ones.size
+    def outer_task(x, dy, dw_sums, db_sums, ones, numbers, a_rows, c_rows, regions, kinds, chunks, task, tasks):
+        p, P = dense.fields(numbers), ones.size
         panels = (p.OG + P - 1) // P
         O = p.G * p.OG
         bands = (p.OH + p.RB - 1) // p.RB
@@ -167,9 +176,9 @@ def _kernels(mr, nv, lanewise):
                                  p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
 
     @jit.driver
-    def outer_tasks(x, dy, dw_sums, db_sums, ones, p, a_rows, c_rows, regions, kinds, chunks, tasks):
+    def outer_tasks(x, dy, dw_sums, db_sums, ones, numbers, a_rows, c_rows, regions, kinds, chunks, tasks):
         for task in prange(tasks):
-            outer_task(x, dy, dw_sums, db_sums, ones, p, a_rows, c_rows, regions, kinds, chunks, task, tasks)
+            outer_task(x, dy, dw_sums, db_sums, ones, numbers, a_rows, c_rows, regions, kinds, chunks, task, tasks)
 
     return outer_task, outer_tasks
 

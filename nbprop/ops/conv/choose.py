@@ -5,7 +5,7 @@ import contextvars
 
 from nbprop.ops.conv import fast, plan, wide
 
-__all__ = ["exact", "exact_convolution", "explain", "using_tile", "winograd_tile"]
+__all__ = ["exact", "exact_convolution", "explain", "forced", "using_tile", "winograd_tile"]
 
 _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 
@@ -82,6 +82,11 @@ def _direct(kind, g):
         return "direct, one matrix product"
     count = len(plan.phases(g)) if kind == "input" else 1
     return f"direct, {count} stride phases" if count > 1 else "direct"
+
+
+def forced():
+    """Return the tile by force, 0 for the direct kernel; None where the chooser is free."""
+    return _forced.get()
 
 
 def exact():

@@ -23,7 +23,7 @@ from nbprop.ops import correlate, outer, simd
 from nbprop.ops.conv import plan
 from nbprop.ops.dense import Correlation
 
-__all__ = ["Wide", "forward", "phases", "run", "size", "weight_gradient"]
+__all__ = ["Wide", "forward", "phases", "settle", "settle_gradient", "size"]
 
 # A tile of one vector wants a load for each multiply-add: see dense.tile.
 _SHARE_OF_PEAK = {1: 0.86, 2: 0.98}
@@ -116,15 +116,24 @@ def _gradient_sizes(wide, dtype):
     return p.KH * p.KW * p.CG * p.OG, p.OG, math.prod(outer.partials_shape(p, dtype))
 
 
-def weight_gradient(x, dy, dw, db, wide, scratch):
-    """Fill dw and db (flat): the gradient of w', whose entries for the Q columns of each tap are then added up."""
+def settle_gradient(dw, db, wide, scratch):
+    """Return the function of x and dy (flat) that fills dw and db (flat).
+
+    It computes the gradient of w', whose entries for the Q columns of each tap are then added up.
+    """
     p = wide.correlation
-    weights, biases, partials = _gradient_sizes(wide, x.dtype)
+    weights, biases, partials = _gradient_sizes(wide, dw.dtype)
     wide_dw, wide_db = scratch[:weights], scratch[weights : weights + biases]
-    partials = scratch[weights + biases : weights + biases + partials].reshape(outer.partials_shape(p, x.dtype))
-    outer.outer(x, dy, wide_dw, wide_db, p, partials)
-    np.sum(wide_db.reshape(wide.columns, -1), axis=0, out=db)
-    _add_columns(wide_dw, dw, wide.kw, p.CG, p.KH, p.OG // wide.columns)
+    partials = scratch[weights + biases : weights + biases + partials].reshape(outer.partials_shape(p, dw.dtype))
+    product = outer.settle(wide_dw, wide_db, p, partials)
+    columns = wide_db.reshape(wide.columns, -1)
+
+    def run(x, dy):
+        product(x, dy)
+        np.sum(columns, axis=0, out=db)
+        _add_columns(wide_dw, dw, wide.kw, p.CG, p.KH, p.OG // wide.columns)
+
+    return run
 
 
 @jit.kernel
@@ -143,18 +152,22 @@ def _add_columns(wide, dw, kw, inputs, rows, outputs):
                     dw[target + o] += wide[(row * Q + q) * outputs + o]
 
 
-def run(x, w, b, y, wide, inputs, steps, scratch, floor):
-    """Fill y (flat) with max(b + x correlated with w, floor).
+def settle(w, b, wide, inputs, steps, scratch, floor):
+    """Return the function of x and y (flat) that fills y with max(b + x correlated with w, floor).
 
     `steps` says how far apart in `w` (flat) lie neighbouring taps kh and kw, of `inputs` input and of output channels.
     """
     p = wide.correlation
-    width = correlate.panel_width(p, x.dtype)
-    size = correlate.panels_size(p, x.dtype)
+    width, size = correlate.panel_width(p, w.dtype), correlate.panels_size(p, w.dtype)
     packed, bias = scratch[:size], scratch[size : size + p.OG]
-    bias.reshape(wide.columns, -1)[:] = b
-    _pack(w, packed, wide.kh, wide.kw, inputs, p.OG // wide.columns, width, steps)
-    correlate.correlate(x, packed, width, bias, y, p, floor)
+    product, columns = correlate.settle(packed, width, bias, p, floor), bias.reshape(wide.columns, -1)
+
+    def run(x, y):
+        columns[:] = b
+        _pack(w, packed, wide.kh, wide.kw, inputs, p.OG // wide.columns, width, steps)
+        product(x, y)
+
+    return run
 
 
 @jit.kernel

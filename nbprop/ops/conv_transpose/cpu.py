@@ -8,7 +8,8 @@ import numpy as np
 from nbprop import layout
 from nbprop.ops import pixels
 from nbprop.ops.conv import cpu as conv
-from nbprop.ops.conv.adjoint import adjoint
+from nbprop.ops.conv import settle
+from nbprop.ops.flat import flat
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -20,7 +21,7 @@ def workspace(g, dtype):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = b + A^T x, or its positive part."""
-    adjoint(x, w, b, y, g, relu, work[0])
+    work[0].settled(settle.adjoint, (w, b), g, relu)(flat(x), flat(y))
 
 
 def backward_input(dy, w, dx, g, work):

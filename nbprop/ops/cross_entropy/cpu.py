@@ -49,7 +49,15 @@ def _check_probabilities(target, checks):
 
 def total(losses, divisors, value):
     scale = _scale(divisors)
-    value[0] = losses.sum(dtype=np.float64) * scale if scale else np.nan
+    value[0] = _sum(losses) * scale if scale else np.nan
+
+
+@jit.kernel(reassoc=True)
+def _sum(losses):
+    total = 0.0
+    for r in range(losses.size):
+        total += np.float64(losses[r])
+    return total
 
 
 def _scale(divisors):

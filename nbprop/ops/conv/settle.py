@@ -1,0 +1,103 @@
+"""The three passes with all settled but the data that flows through them: which algorithm, how cut, on what weights.
+
+Each is one dense correlation (or one per stride phase), unless Winograd's algorithm or several columns at once serve.
+"""
+
+import numpy as np
+
+from nbprop import layout
+from nbprop.ops import correlate, dense, outer
+from nbprop.ops.conv import choose, fast, pack, plan, wide
+
+__all__ = ["adjoint", "forward", "weight"]
+
+# Pixels above which copying the weights into panels costs less than sweeping them with gaps between their rows: the
+# copy is one pass over them, the sweep one per tile of 6 to 14 pixels.
+_PACK_PIXELS = 512
+
+
+def forward(w, b, g, relu, work):
+    """Return the forward pass as a function of x and y (flat)."""
+    w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
+    m = choose.winograd_tile("forward", g)
+    if m:
+        p = fast.plan("forward", g, m, w.dtype)
+        return lambda x, y: fast.correlate(x, w, False, b, y, p, work.room, least)
+    several = wide.forward(g, w.dtype, choose.exact())
+    if several:
+        return wide.settle(w, b, several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), work.flat, least)
+    p = plan.forward(g)
+    width = correlate.panel_width(p, w.dtype)
+    if p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS)):
+        return correlate.settle(w, p.OG, b, p, least)
+    product = correlate.settle(work.flat, width, b, p, least)
+    tasks = dense.worth_threads(4 * w.size)
+
+    def run(x, y):
+        pack.pack(w, work.flat, p.G, p.OG, p.KH * p.KW * p.CG, width, tasks)
+        product(x, y)
+
+    return run
+
+
+def adjoint(w, b, g, relu, work):
+    """Return the input gradient + b, or its positive part, as a function of dy and dx (flat).
+
+    With a bias it is a transposed convolution's forward pass.
+    """
+    w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
+    m = choose.winograd_tile("input", g)
+    if m:
+        p = fast.plan("input", g, m, w.dtype)
+        return lambda dy, dx: fast.correlate(dy, w, True, b, dx, p, work.room, least)
+    several = wide.phases(g, w.dtype, choose.exact())
+    if several:
+        steps = g.KW * g.C * g.O, g.C * g.O, 1, g.O
+        return _one_by_one([wide.settle(w, b, each, g.O, steps, work.flat, least) for each in several])
+    return _one_by_one([_settle_phase(w, b, g, p, taps, least, work.flat) for p, taps in plan.phases(g)])
+
+
+def _one_by_one(phases):
+    """Return the function that runs the phases: they share the memory of packed weights."""
+    if len(phases) == 1:
+        return phases[0]
+
+    def run(dy, dx):
+        for phase in phases:
+            phase(dy, dx)
+
+    return run
+
+
+def _settle_phase(w, b, g, p, taps, least, packed):
+    width = p.C if p.LANEWISE else correlate.panel_width(p, w.dtype)
+    product, tasks = correlate.settle(packed, width, b, p, least), dense.worth_threads(4 * w.size)
+
+    def run(dy, dx):
+        if p.LANEWISE:
+            pack.pack_reversed(w, packed, p.C, g.KW, taps)
+        else:
+            pack.pack_transposed(w, packed, p.G, p.OG, p.CG, g.KW, width, taps, tasks)
+        product(dy, dx)
+
+    return run
+
+
+def _floor(dtype, relu):
+    """Return what a product's results are raised to at least: 0 for a ReLU, else minus infinity."""
+    return dtype.type(0 if relu else -np.inf)
+
+
+def weight(dw, db, g, relu, work):
+    """Return the weight gradient as a function of x and dy (flat); `relu` is nothing to it."""
+    dw = layout.khwio(dw).reshape(-1)
+    m = choose.winograd_tile("weight", g)
+    if m:
+        p = fast.plan("weight", g, m, dw.dtype)
+        return lambda x, dy: fast.weight_gradient(x, dy, dw, db, p, work.room)
+    several = wide.forward(g, dw.dtype, choose.exact())
+    if several:
+        return wide.settle_gradient(dw, db, several, work.flat)
+    p = plan.forward(g)
+    chunks, sums = outer.partials_shape(p, dw.dtype)
+    return outer.settle(dw, db, p, work.flat[: chunks * sums].reshape(chunks, sums))

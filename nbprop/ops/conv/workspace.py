@@ -1,0 +1,33 @@
+"""A convolution's scratch memory, and its passes with all settled but the data that flows through them."""
+
+from nbprop.ops.conv import choose
+
+__all__ = ["Workspace"]
+
+
+class Workspace:
+    """What the three passes of one geometry need beside their arrays.
+
+    Parameters
+    ----------
+    flat : array
+        Packed weights, or partial sums.
+    room : list of array
+        Winograd's arrays, where it serves.
+    """
+
+    def __init__(self, flat, room):
+        self.flat, self.room = flat, room
+        self._settled = {}
+
+    def settled(self, settle, parameters, g, relu=False):
+        """Return settle(*parameters, g, relu, self), made anew where it was made of other arrays or another algorithm.
+
+        To settle a pass takes longer than all of it does where the layer is tiny; nothing of it changes from step to
+        step as long as the parameters are the same arrays.
+        """
+        key = settle, relu, choose.forced()
+        kept = self._settled.get(key)
+        if kept is None or any(a is not b for a, b in zip(kept[0], parameters)):
+            kept = self._settled[key] = parameters, settle(*parameters, g, relu, self)
+        return kept[1]
