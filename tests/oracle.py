@@ -96,10 +96,10 @@ print("compared")
 def cut(constants):
     """Cut dense ops by other constants, {"dense._BLOCK": ...}: tiny arrays then cross every edge of a plan."""
     from nbprop.ops import correlate, dense, outer
-    from nbprop.ops.conv import cpu, wide
+    from nbprop.ops.conv import cpu, spread, wide
 
-    modules = {"dense": dense, "correlate": correlate, "outer": outer, "wide": wide}
-    cached = correlate.plan, outer.plan, wide.forward, wide.phases, cpu._sizes
+    modules = {"dense": dense, "correlate": correlate, "outer": outer, "spread": spread, "wide": wide}
+    cached = correlate.plan, outer.plan, wide.forward, wide.phases, spread.phases, cpu._sizes
     with pytest.MonkeyPatch.context() as patch:
         for name, value in constants.items():
             module, constant = name.split(".")

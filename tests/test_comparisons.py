@@ -12,7 +12,7 @@ import pytest
 from nbprop import shapes
 from nbprop.bench import footprint, suite
 from nbprop.cli import main
-from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward, fast, wide
+from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward, fast, spread, wide
 
 FLOAT = np.dtype(np.float32)
 
@@ -71,7 +71,8 @@ def test_what_is_forced_is_explained():
 
 @pytest.mark.parametrize(("x_shape", "w_shape"), [
     ((8, 32, 32, 32), (32, 32, 3, 3)), ((16, 3, 32, 32), (32, 3, 3, 3)), ((16, 6, 32, 32), (6, 6, 5, 5)),
-], ids=["3x3", "3 channels", "5x5"])  # fmt: skip
+    ((4, 6, 14, 14), (16, 6, 5, 5)),
+], ids=["3x3", "3 channels", "5x5", "lenet"])  # fmt: skip
 def test_what_is_explained_is_what_runs(x_shape, w_shape, monkeypatch):
     """Watch which algorithm's entry each pass goes through."""
     ran = []
@@ -82,8 +83,9 @@ def test_what_is_explained_is_what_runs(x_shape, w_shape, monkeypatch):
 
     watch(fast, "correlate", "Winograd")
     watch(fast, "weight_gradient", "Winograd")
-    watch(wide, "settle", "columns")
-    watch(wide, "settle_gradient", "columns")
+    watch(wide, "settle", "columns at once")
+    watch(wide, "settle_gradient", "columns at once")
+    watch(spread, "settle", "spread")
     g = shapes.conv2d(x_shape, w_shape)
     x, w, dy = (oracle.normal(shape, np.float32) for shape in (x_shape, w_shape, (g.N, g.O, g.OH, g.OW)))
     passes = {"forward": lambda: conv2d_forward(x, w), "input": lambda: conv2d_backward_input(dy, w, x.shape),
@@ -92,7 +94,7 @@ def test_what_is_explained_is_what_runs(x_shape, w_shape, monkeypatch):
         ran.clear()
         run()
         algorithm, _ = choose.explain(kind, g, FLOAT)
-        kinds = [label for label in ("Winograd", "columns") if label in algorithm]
+        kinds = [label for label in ("Winograd", "columns at once", "spread") if label in algorithm]
         assert sorted(set(ran)) == kinds, (kind, algorithm)
 
 

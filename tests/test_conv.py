@@ -21,7 +21,7 @@ from nbprop.ops import correlate, outer, simd
 from nbprop.ops.conv import conv2d_backward_input as backward_input
 from nbprop.ops.conv import conv2d_backward_weight as backward_weight
 from nbprop.ops.conv import conv2d_forward as forward
-from nbprop.ops.conv import cpu, plan, reference, wide
+from nbprop.ops.conv import cpu, plan, reference, spread, wide
 
 needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
@@ -138,6 +138,8 @@ cuts = st.fixed_dictionaries({
     "dense._SERIAL": st.sampled_from([1, 2_000_000]),
     "correlate._PANEL": st.sampled_from([1, 1000, 256 * 1024]),
     "wide._OPERATIONS": st.sampled_from([0, 1 << 40]),
+    "spread._OPERATIONS": st.sampled_from([0, 1 << 40]),
+    "spread._FILLED": st.sampled_from([0, 0.75]),
     "outer._CHUNKS": st.sampled_from([1, 3, 32]),
     "outer._PIXELS": st.sampled_from([1, 10, 256]),
     "outer._PARTIALS": st.sampled_from([1, 1 << 21]),
@@ -215,11 +217,28 @@ def test_tuned_as_reference_in_odd_places(x_shape, w_shape, arguments, dtype):
 def test_several_columns_side_by_side(x_shape, w_shape, arguments, columns):
     """Few channels: forward (of w's O) and input gradient (of C), each with the columns that should share a vector."""
     g = shapes.conv2d(x_shape, w_shape, **arguments)
-    with cut({"wide._OPERATIONS": 0, "wide._GAIN": 1.0}):
+    with cut({"wide._OPERATIONS": 0, "wide._GAIN": 1.0, "spread._FILLED": 2}):
         inputs = wide.phases(g, np.dtype(np.float32), False) or (None,)
         found = wide.forward(g, np.dtype(np.float32), False), inputs[0]
         if simd.vector_bytes() == 64:
             assert tuple(f.columns if f else 1 for f in found) == columns
+        check(x_shape, w_shape, arguments, np.float32)
+        check(x_shape, w_shape, arguments, np.float64)
+
+
+@pytest.mark.parametrize("x_shape, w_shape, arguments, sets", [
+    ((5, 6, 14, 14), (16, 6, 5, 5), {}, [5]),
+    ((3, 2, 11, 12), (3, 2, 3, 2), {}, [11]),  # 11 columns: one at a time
+    ((2, 3, 19, 23), (5, 3, 3, 3), {"stride": 2}, [11, 11]),  # the last row and column: no window reads them
+    ((2, 5, 13, 33), (7, 5, 4, 3), {"padding": (2, 0), "stride": (3, 1), "dilation": (2, 1)}, [31, 31, 31]),
+    ((3, 4, 9, 24), (2, 4, 2, 4), {"stride": (4, 5)}, [1, 1, 1, 1]),  # gaps between windows
+    ((2, 3, 8, 8), (5, 3, 3, 3), {"padding": 1}, []),
+], ids=str)  # fmt: skip
+def test_input_gradient_spread_from_columns(x_shape, w_shape, arguments, sets):
+    """Few channels, no padding to the sides: each phase of the rows, with its sets of columns that go together."""
+    g = shapes.conv2d(x_shape, w_shape, **arguments)
+    with cut({"spread._OPERATIONS": 0, "spread._FILLED": 0, "dense._SERIAL": 1}):
+        assert [each.sets for each in spread.phases(g, np.dtype(np.float32), False) or ()] == sets
         check(x_shape, w_shape, arguments, np.float32)
         check(x_shape, w_shape, arguments, np.float64)
 
@@ -245,7 +264,7 @@ def passes(x_shape, w_shape, **arguments):
 def run():
     return (*passes((3, 21, 17, 19), (21, 21, 3, 3), padding=1),
             *passes((3, 21, 41, 43), (21, 21, 3, 3), padding=1, stride=2),
-            *passes((4, 21, 35, 32), (21, 1, 2, 7), padding=(1, 3), groups=21))
+            *passes((4, 21, 35, 32), (21, 1, 2, 7), padding=(1, 3), groups=21), *passes((19, 6, 14, 14), (16, 6, 5, 5)))
 """)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 
-from nbprop.ops.conv import fast, plan, wide
+from nbprop.ops.conv import fast, plan, spread, wide
 
 __all__ = ["exact", "exact_convolution", "explain", "forced", "using_tile", "winograd_tile"]
 
@@ -39,6 +39,8 @@ def explain(kind, g, dtype):
     m, why = _winograd(kind, g)
     if m:
         return f"Winograd F({m}x{m}, 3x3)", why
+    if kind == "input" and spread.phases(g, dtype, exact()):
+        return "direct, spread from columns", "a window's row fills the lanes where one pixel leaves them empty"
     columns = wide.phases if kind == "input" else wide.forward
     several = columns(g, dtype, exact())
     if several:

@@ -6,7 +6,7 @@ import numpy as np
 
 from nbprop import jit, scratch
 from nbprop.ops import correlate, outer
-from nbprop.ops.conv import choose, fast, plan, settle, wide
+from nbprop.ops.conv import choose, fast, plan, settle, spread, wide
 from nbprop.ops.conv.workspace import Workspace
 from nbprop.ops.flat import flat
 
@@ -32,7 +32,7 @@ def _sizes(g, dtype, tiles, threads):
         if m:
             q = fast.plan(kind, g, m, dtype)
             passes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
-    return max(chunks * sums, wide.size(g, dtype), *panels), *map(max, zip(*passes))
+    return max(chunks * sums, wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*passes))
 
 
 def forward(x, w, b, y, g, relu, work):

@@ -7,7 +7,7 @@ import numpy as np
 
 from nbprop import layout
 from nbprop.ops import correlate, dense, outer
-from nbprop.ops.conv import choose, fast, pack, plan, wide
+from nbprop.ops.conv import choose, fast, pack, plan, spread, wide
 
 __all__ = ["adjoint", "forward", "weight"]
 
@@ -50,6 +50,9 @@ def adjoint(w, b, g, relu, work):
     if m:
         p = fast.plan("input", g, m, w.dtype)
         return lambda dy, dx: fast.correlate(dy, w, True, b, dx, p, work.room, least)
+    columns = None if relu else spread.phases(g, w.dtype, choose.exact())
+    if columns:
+        return _one_by_one([spread.settle(w, b, each, g, work.flat) for each in columns])
     several = wide.phases(g, w.dtype, choose.exact())
     if several:
         steps = g.KW * g.C * g.O, g.C * g.O, 1, g.O

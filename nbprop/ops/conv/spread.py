@@ -1,0 +1,114 @@
+"""Few input channels and no padding to the sides: the input gradient, spread from columns of dy.
+
+In channels-last memory the KW pixels of a window's row lie side by side, as they do in the weights: KW C numbers, which
+may fill a vector where C alone does not (five columns of six channels are 30 of 32 lanes). One column e of dy adds
+
+    dx[.., e SW + kw, c] += sum over kh, o of dy[.., e, o] w[kh, kw, c, o]
+
+to all of them at once: a correlation with a KH x 1 kernel and KW C output channels, whose windows of dx overlap.
+Columns T apart do not, T >= KW / SW, and go together; the T sets of them follow one another.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from nbprop import jit
+from nbprop.ops import correlate, dense, simd
+from nbprop.ops.conv import pack, plan
+from nbprop.ops.dense import Correlation
+
+__all__ = ["Spread", "phases", "settle", "size"]
+
+# Least share of the lanes that is filled: several columns at once (wide.py) fill 0.5 to 0.6, as they multiply zeros.
+# 16 to 6 channels, 5 x 5 on 14 x 14, 64 images: 109 us to 181 on two cores (Zen 5), 280 GFLOP/s; one image 11 us to 48.
+_FILLED = 0.75
+_OPERATIONS = 400_000  # below, it is not worth its kernels to compile
+
+
+class Spread(NamedTuple):
+    """One stride phase of the rows: the correlation of a set of columns, the number of sets, the taps of the rows."""
+
+    correlation: Correlation
+    sets: int
+    taps: tuple
+
+
+@functools.lru_cache(maxsize=512)
+def phases(g, dtype, exact):
+    """Return the Spreads of an input gradient, one for each stride phase of the rows, or None where it does not fit."""
+    lanes, width = simd.lanes(np.dtype(dtype)), g.KW * g.C
+    if exact or g.G > 1 or g.DW > 1 or g.PW or g.KH == 1 or g.KW == 1:
+        return None
+    vectors = -(-width // lanes)
+    operations = 2 * g.N * g.OH * g.OW * g.O * width * g.KH
+    if vectors > 2 or g.C >= lanes or width < _FILLED * vectors * lanes or operations < _OPERATIONS:
+        return None
+    sets = next(T for T in range(-(-g.KW // g.SW), g.OW + 1) if g.OW % T == 0)
+    rows = g._replace(C=width, W=g.OW, KW=1, SW=1)
+    found = []
+    for r, (p, taps) in enumerate(plan.phases(rows)):
+        found.append(Spread(p._replace(SW=sets, OW=g.OW // sets, Y0=r * g.W * g.C, YN=g.H * g.W * g.C,
+                                       YH=g.SH * g.W * g.C, YW=sets * g.SW * g.C), sets, taps))
+    return tuple(found)
+
+
+def size(g, dtype):
+    """Return the elements of scratch memory that packed weights need."""
+    return max((correlate.panels_size(each.correlation, dtype) for each in phases(g, dtype, False) or ()), default=0)
+
+
+def settle(w, b, spread, g, packed):
+    """Return the function of dy and dx (flat) that fills dx with b + a phase of the input gradient."""
+    p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, w.dtype)
+    width = nv * simd.lanes(w.dtype)
+    tasks = min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p))
+    serial, parallel = _kernels(mr, nv)
+    row = np.tile(b, g.W)
+    arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C)
+
+    def run(dy, dx):
+        pack.pack_transposed(w, packed, 1, p.OG, p.CG, 1, width, spread.taps, 1)
+        if tasks == 1:
+            serial(dy, dx, *arguments, 0, 1)
+        else:
+            parallel(dy, dx, *arguments, tasks)
+
+    return run
+
+
+@functools.cache
+def _kernels(mr, nv):
+    """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
+    product = simd.product(mr, nv, False)
+
+    @jit.kernel
+    def spread_task(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, task, tasks):
+        p = dense.fields(numbers)
+        bands = (p.OH + p.RB - 1) // p.RB
+        items = (p.N + p.NB - 1) // p.NB * bands
+        for item in range(task * items // tasks, (task + 1) * items // tasks):
+            n0, band = item // bands * p.NB, item % bands
+            first, last = kinds[band, int(n0 + p.NB > p.N)]
+            a0 = (n0 * p.H + band * p.RB - p.TOP) * p.W * p.C
+            y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH
+            for n in range(min(p.NB, p.N - n0)):
+                for r in range(min(p.RB, p.OH - band * p.RB)):
+                    start = y0 + n * p.YN + r * p.YH
+                    dx[start : start + row.size] = row
+            for e in range(sets):
+                for region in range(first, last):
+                    begin, end, kh0, kh1, _, _ = regions[region]
+                    for tile in range(begin, end, mr):
+                        product(tile, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
+                                p.DH * p.W * p.C, 0, 1, w, kh0 * p.CG * P, p.CG * P, 0, P,
+                                dx, y0 + e * step, 1, dx, y0 + e * step, c_rows, p.OG, dx.dtype.type(-np.inf))
+
+    @jit.driver
+    def spread_tasks(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, tasks):
+        for task in prange(tasks):
+            spread_task(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, task, tasks)
+
+    return spread_task, spread_tasks
