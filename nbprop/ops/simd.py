@@ -83,6 +83,41 @@ def product(mr, nv, masked, lanewise=False):
     return micro_kernel
 
 
+@functools.cache
+def resident(rows, depth):
+    """Make the micro-kernel for short sums, c[r][lane] = sum over k < depth of a[r][k] b[k][lane].
+
+    The `depth` vectors of b stay in registers, beside `rows` accumulators that need no start. Rows of a and c follow
+    one another `sa` and `sc` apart, `rows` at a time: up to `rows` - 1 more than `count` are computed.
+    """
+
+    @intrinsic
+    def micro_kernel(typingctx, a, a0, sa, b, b0, sb, c, c0, sc, count):
+        signature = types.void(a, a0, sa, b, b0, sb, c, c0, sc, count)
+        name = f"{__name__}.resident.{rows}.{depth}"
+        return signature, functools.partial(apart, name, functools.partial(_emit_resident, rows, depth))
+
+    micro_kernel._set_uuid(f"{__name__}.resident({rows}, {depth})")  # see product
+    return micro_kernel
+
+
+def _emit_resident(rows, depth, context, builder, args):
+    a, a0, sa, b, b0, sb, c, c0, sc, count = args
+    vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
+    right = [load(builder, vector, b, builder.add(b0, builder.mul(sb, int64(k))), 0, None) for k in range(depth)]
+    with cgutils.for_range_slice(builder, int64(0), count, int64(rows)) as (first, _):
+        at = [builder.add(first, int64(m)) for m in range(rows)]
+        left = [builder.gep(a, [builder.add(a0, builder.mul(sa, r))]) for r in at]
+        acc = [None] * rows
+        for k in range(depth):
+            for m in range(rows):
+                one = broadcast(builder, vector, builder.load(builder.gep(left[m], [int64(k)])))
+                acc[m] = fmuladd(builder, one, right[k], acc[m]) if k else builder.fmul(one, right[k])
+        for m in range(rows):
+            where = _vector_at(builder, vector, c, builder.add(c0, builder.mul(sc, at[m])), 0)
+            builder.store(acc[m], where, align=_bytes(vector))
+
+
 def apart(name, emit, context, builder, signature, args):
     """Emit the call of a function of its own with the body that `emit(context, builder, args)` writes.
 
@@ -200,27 +235,22 @@ def clear(typingctx, target, at, count):
     return types.void(target, at, count), emit
 
 
-@functools.cache
-def prefetch(write):
-    """Make a loop that asks for the cache lines of a[start .. stop - 1], to be read or with `write` to be written."""
+@intrinsic
+def prefetch(typingctx, a, start, stop):
+    """Ask for the cache lines of a[start .. stop - 1], which are soon to be read."""
 
-    @intrinsic
-    def ask(typingctx, a, start, stop):
-        def emit(context, builder, signature, args):
-            a, start, stop = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
-            line = int64(64 // context.get_abi_sizeof(a.type.pointee))
-            pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            with cgutils.for_range_slice(builder, start, stop, line) as (i, _):
-                at = builder.bitcast(builder.gep(a, [i]), pointer)
-                builder.call(function, [at, number(int(write)), number(2), number(1)])  # into L2; data
-            return context.get_dummy_value()
+    def emit(context, builder, signature, args):
+        a, start, stop = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
+        line = int64(64 // context.get_abi_sizeof(a.type.pointee))
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        with cgutils.for_range_slice(builder, start, stop, line) as (i, _):
+            at = builder.bitcast(builder.gep(a, [i]), pointer)
+            builder.call(function, [at, number(0), number(2), number(1)])  # to read; into L2; data
+        return context.get_dummy_value()
 
-        return types.void(a, start, stop), emit
-
-    ask._set_uuid(f"{__name__}.prefetch({write})")  # see product
-    return ask
+    return types.void(a, start, stop), emit
 
 
 def _shuffle(builder, x, y, lanes_):

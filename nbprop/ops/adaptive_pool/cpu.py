@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from nbprop import jit
-from nbprop.ops import flat
+from nbprop.ops import flat, simd
 from nbprop.ops.adaptive_pool.bounds import holding, window
 
 _SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
@@ -142,7 +142,7 @@ def _maxima(x, y, indices, planes, width, begin, end):
         n, oh, ow = o // (OH * OW), o // OW % OH, o % OW
         (top, bottom), (left, right) = window(oh, H, OH), window(ow, W, OW)
         best, winners = y[o, first:last], indices[o, first:last]
-        best[:] = x[(n * H + top) * W + left, first:last]
+        simd.copy(x, ((n * H + top) * W + left) * C + first, best, 0, last - first)
         winners[:] = np.int32(top * W + left)
         for h in range(top, bottom):
             for w in range(left, right):

@@ -152,7 +152,8 @@ def _gradient_room(p, lanes):
 
 
 def _edge(p):
-    return (p.g.M + 2) ** 2 * max(p.g.CP, p.g.OP) + 9 * 16
+    """Return the elements for an output tile, or nine vectors of a weight gradient, and a vector of zeros."""
+    return p.g.M**2 * p.g.OP + 10 * 16
 
 
 def correlate(x, w, rotated, b, y, p, work, floor):
@@ -182,8 +183,9 @@ def correlate(x, w, rotated, b, y, p, work, floor):
     rooms = room[: tasks * each].reshape(tasks, each)
     if not own:
         winograd.weights(g.M)(w, rotated, g, P, rooms, shared, lanes, tasks)
-    winograd.blocked(g.M, p.mr, p.nv)(x, w, rotated, own, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges, floor,
-                                      lanes, tasks)
+    short = g.C == winograd.SHORT[1] and p.nv == 1 and simd.registers() == 32
+    winograd.blocked(g.M, p.mr, p.nv, short)(x, w, rotated, own, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges,
+                                             floor, lanes, tasks)
 
 
 def weight_gradient(x, dy, dw, db, p, work):

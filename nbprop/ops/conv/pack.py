@@ -82,7 +82,7 @@ def _reverse_taps(w, packed, C, KW, phase):
     for tap in range(TH * TW):
         kh = KH0 + KHS * (TH - 1 - tap // TW)
         kw = KW0 + KWS * (TW - 1 - tap % TW)
-        packed[tap * C : (tap + 1) * C] = w[(kh * KW + kw) * C : (kh * KW + kw + 1) * C]
+        simd.copy(w, (kh * KW + kw) * C, packed, tap * C, C)
 
 
 @jit.driver

@@ -96,8 +96,7 @@ def _kernels(mr, nv):
             y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH
             for n in range(min(p.NB, p.N - n0)):
                 for r in range(min(p.RB, p.OH - band * p.RB)):
-                    start = y0 + n * p.YN + r * p.YH
-                    dx[start : start + row.size] = row
+                    simd.copy(row, 0, dx, y0 + n * p.YN + r * p.YH, row.size)
             for e in range(sets):
                 for region in range(first, last):
                     begin, end, kh0, kh1, _, _ = regions[region]

@@ -23,7 +23,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.conv import pack
-from nbprop.ops.sandwich import sandwich
+from nbprop.ops.sandwich import clipped, sandwich
 
 __all__ = ["A", "B", "G", "Tiling", "blocked", "place", "rows_of", "staged", "tile_reader", "transposed", "weights"]
 
@@ -42,6 +42,8 @@ A = {
     2: ((1, 1, 1, 0), (0, 1, -1, -1)),
     4: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 }
+
+SHORT = 8, 16  # rows at a time, and channels, of a product whose weights stay in registers
 
 
 def transposed(matrix):
@@ -119,26 +121,22 @@ def weights(m):
 def tile_reader(matrix, size, step):
     """Make the transform of one tile of an image, `size` wide and every `step` pixels, with zeros beyond its edges.
 
-    Of the image's C channels it takes c0 .. c0 + width - 1, and fills them up with zeros to CP.
+    Of the image's C channels it takes c0 .. c0 + width - 1, and fills them up with zeros to CP. `zeros` is a vector of
+    them.
     """
-    transform = sandwich(matrix)
+    transform, transform_clipped = sandwich(matrix), clipped(matrix)
     points = len(matrix)
 
-    @jit.kernel
-    def take(x, H, W, C, c0, width, CP, n, h, q, edge, target, t, step, lanes):
+    @jit.scalar
+    def take(x, H, W, C, c0, width, CP, n, h, q, zeros, target, t, step, lanes):
+        at = ((n * H + h) * W + q) * C + c0
         if h >= 0 and q >= 0 and h + size <= H and q + size <= W and CP == width:
             for c in range(0, width, lanes):
-                transform(x, ((n * H + h) * W + q) * C + c0 + c, W * C, C,
-                          target, t * CP + c, points * step, step, x, 0, 0.0)
-            return
-        simd.clear(edge, 0, size * size * CP)
-        left, right = max(0, -q), min(size, W - q)
-        pixels, run = (right - left, width) if width < C or C < CP else (1, (right - left) * C)
-        for i in range(max(0, -h), min(size, H - h)):
-            for j in range(left, left + pixels):
-                simd.copy(x, ((n * H + h + i) * W + q + j) * C + c0, edge, (i * size + j) * CP, run)
-        for c in range(0, CP, lanes):
-            transform(edge, c, size * CP, CP, target, t * CP + c, points * step, step, x, 0, 0.0)
+                transform(x, at + c, W * C, C, target, t * CP + c, points * step, step, x, 0, 0.0)
+        else:
+            for c in range(0, CP, lanes):
+                transform_clipped(x, at + c, W * C, C, target, t * CP + c, points * step, step,
+                                  zeros, -h, H - h, -q, W - q, min(lanes, width - c))
 
     return take
 
@@ -151,7 +149,7 @@ def _tile_writer(m):
     """
     transform = sandwich(A[m], True)
 
-    @jit.kernel
+    @jit.scalar
     def give(products, t, width, step, o0, g, bias, floor, edge, y, n, oh, ow, lanes):
         inside = min(width, g.O - o0)
         at = ((n * g.OH + oh) * g.OW + ow) * g.O + o0
@@ -171,7 +169,7 @@ def _tile_writer(m):
     return give
 
 
-@jit.kernel
+@jit.scalar
 def place(g, tile):
     """Return a tile's image, row and column of tiles."""
     return tile // (g.TH * g.TW), tile // g.TW % g.TH, tile % g.TW
@@ -189,15 +187,40 @@ def rows_of(first, last, H, W, C, g):
 
 
 @functools.cache
-def blocked(m, mr, nv):
+def _sums(mr, nv):
+    """Make the product of a block's tiles by a panel of weights at one point."""
+    micro_kernel = simd.product(mr, nv, False)
+
+    @jit.kernel
+    def multiply(v, v0, a_rows, u, u0, zeros, g, products, p0, c_rows, count, P):
+        for row in range(0, count, mr):
+            micro_kernel(row, v, v0, a_rows, 1, 1, g.C, 0, 0, 1, u, u0, 0, 0, P, zeros, g.OP, 0,
+                         products, p0, c_rows, P, v.dtype.type(-np.inf))
+
+    return multiply
+
+
+@functools.cache
+def _short_sums():
+    """Make the same for 16 channels in and one vector out, whose weights fit into the registers."""
+    micro_kernel = simd.resident(*SHORT)
+
+    @jit.kernel
+    def multiply(v, v0, a_rows, u, u0, zeros, g, products, p0, c_rows, count, P):
+        micro_kernel(v, v0, g.CP, u, u0, P, products, p0, g.OP, count)
+
+    return multiply
+
+
+@functools.cache
+def blocked(m, mr, nv, short=False):
     """Make the driver for small weights: each task takes block after block of tiles through all three steps in L2.
 
     With `own` it transforms the weights for itself too, which is a few percent more work for each, and nothing of them
     then has to come from another core.
     """
-    micro_kernel, weights_of_panel = simd.product(mr, nv, False), _kernel_transform(m)
+    multiply, weights_of_panel = _short_sums() if short else _sums(mr, nv), _kernel_transform(m)
     take, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
-    ask_x, ask_y = simd.prefetch(False), simd.prefetch(True)
     points = (m + 2) ** 2
 
     @jit.kernel
@@ -208,6 +231,8 @@ def blocked(m, mr, nv):
         count = g.N * g.TH * g.TW
         blocks = (count + g.TB - 1) // g.TB
         v, products = memory[: points * sv], memory[points * sv : points * (sv + sp)]
+        zeros = edge[edge.size - lanes :]
+        simd.clear(zeros, 0, lanes)
         if own:
             u = memory[memory.size - panels * points * su :]
             for panel in range(panels):
@@ -216,20 +241,15 @@ def blocked(m, mr, nv):
             first, last = block * g.TB, min((block + 1) * g.TB, count)
             for tile in range(first, last):
                 n, th, tw = place(g, tile)
-                take(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first, sv,
-                     lanes)
-            # What comes next is fetched while the products keep the core busy: x of the next block, y of this one.
-            xs, xe = rows_of(last, min(last + g.TB, count), g.H, g.W, g.C, g)
-            ys, ye = rows_of(first, last, g.OH, g.OW, g.O, g)
+                take(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, zeros, v, tile - first,
+                     sv, lanes)
+            # The next block's x is fetched while the products keep the core busy (y too: 15 % slower).
+            begin, end = rows_of(last, min(last + g.TB, count), g.H, g.W, g.C, g)
             for point in range(points):
-                ask_x(x, xs + (xe - xs) * point // points, xs + (xe - xs) * (point + 1) // points)
-                ask_y(y, ys + (ye - ys) * point // points, ys + (ye - ys) * (point + 1) // points)
+                simd.prefetch(x, begin + (end - begin) * point // points, begin + (end - begin) * (point + 1) // points)
                 for panel in range(panels):
-                    for row in range(0, last - first, mr):
-                        micro_kernel(row, v, point * sv, a_rows, 1, 1, g.C, 0, 0, 1,
-                                     u, (panel * points + point) * su, 0, 0, P, bias, g.OP, 0,
-                                     products, point * sp + panel * P, c_rows, P,
-                                     x.dtype.type(-np.inf))
+                    multiply(v, point * sv, a_rows, u, (panel * points + point) * su, bias, g, products,
+                             point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
                 n, th, tw = place(g, tile)
                 give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
@@ -257,9 +277,11 @@ def staged(m, mr, nv):
 
     @jit.kernel
     def take_task(x, v, g, start, first, last, edge, lanes):
+        zeros = edge[edge.size - lanes :]
+        simd.clear(zeros, 0, lanes)
         for tile in range(first, last):
             n, th, tw = place(g, tile)
-            take_tile(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - start,
+            take_tile(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, zeros, v, tile - start,
                       g.TB * g.CP + lanes, lanes)
 
     @jit.driver

@@ -32,16 +32,16 @@ def _steps(m, mr, nv):
     """
     micro_kernel = simd.product(mr, nv, False)
     take_x, take_dy = tile_reader(B[m], m + 2, m), tile_reader(transposed(A[m]), m, m)
-    back, ask = sandwich(transposed(G[m])), simd.prefetch(False)
+    back = sandwich(transposed(G[m]))
     points = (m + 2) ** 2
 
     @jit.kernel
-    def transform(x, dy, v, z, g, SO, o0, first, last, edge, lanes):
+    def transform(x, dy, v, z, g, SO, o0, first, last, zeros, lanes):
         for tile in range(first, last):
             n, th, tw = place(g, tile)
-            take_x(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, edge, v, tile - first,
+            take_x(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, zeros, v, tile - first,
                    g.TB * g.CP + lanes, lanes)
-            take_dy(dy, g.OH, g.OW, g.O, o0, min(SO, g.O - o0), SO, n, th * m, tw * m, edge, z, tile - first,
+            take_dy(dy, g.OH, g.OW, g.O, o0, min(SO, g.O - o0), SO, n, th * m, tw * m, zeros, z, tile - first,
                     g.TB * SO + lanes, lanes)
 
     @jit.kernel
@@ -51,8 +51,8 @@ def _steps(m, mr, nv):
         xs, xe = rows_of(following, stop, g.H, g.W, g.C, g)
         ys, ye = rows_of(following, stop, g.OH, g.OW, g.O, g)
         for point in range(points):
-            ask(x, xs + (xe - xs) * point // points, xs + (xe - xs) * (point + 1) // points)
-            ask(dy, ys + (ye - ys) * point // points, ys + (ye - ys) * (point + 1) // points)
+            simd.prefetch(x, xs + (xe - xs) * point // points, xs + (xe - xs) * (point + 1) // points)
+            simd.prefetch(dy, ys + (ye - ys) * point // points, ys + (ye - ys) * (point + 1) // points)
             for panel in range(SO // P):
                 at = point * (g.C * SO + lanes) + panel * P
                 init, i0, si = (zeros, 0, 0) if begins else (sums, at, 1)
@@ -105,6 +105,8 @@ def accumulate(m, mr, nv):
         weights, lowest = 9 * g.C * g.O, x.dtype.type(-np.inf)
         split = points * (g.TB * g.CP + lanes)
         rest = split + points * (g.TB * SO + lanes)
+        outside = edge[edge.size - lanes :]
+        simd.clear(outside, 0, lanes)
         v, z, sums = memory[:split], memory[split:rest], memory[rest:]
         for item in range(task * chunks * slabs // tasks, (task + 1) * chunks * slabs // tasks):
             chunk, o0 = item // slabs, item % slabs * SO
@@ -113,7 +115,7 @@ def accumulate(m, mr, nv):
             begin, end = chunk * count // chunks, (chunk + 1) * count // chunks
             for start in range(begin, end, g.TB):
                 stop, within = min(start + g.TB, end), (start - begin) % run
-                transform(x, dy, v, z, g, SO, o0, start, stop, edge, lanes)
+                transform(x, dy, v, z, g, SO, o0, start, stop, outside, lanes)
                 multiply(v, z, within == 0, stop - start, zeros, sums, g, SO, a_rows, c_rows, lanes,
                          x, dy, stop, min(stop + g.TB, count))
                 # A's second row is all ones: point (1, 1) of A dy A^T is the sum of the tile's dy.

@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from nbprop import jit
-from nbprop.ops import dense
+from nbprop.ops import dense, simd
 from nbprop.ops.flat import bound
 
 __all__ = ["ROWS", "backward_input", "backward_weight", "forward"]
@@ -26,7 +26,7 @@ def _forward(x, w, b, y, floor, begin, end):
     K = w.shape[0]
     for n in range(x.shape[0]):
         row, out = x[n], y[n, begin:end]
-        out[:] = b[begin:end]
+        simd.copy(b, begin, out, 0, end - begin)
         for k in range(0, K - 3, 4):
             x0, x1, x2, x3 = row[k], row[k + 1], row[k + 2], row[k + 3]
             w0, w1, w2, w3 = w[k, begin:end], w[k + 1, begin:end], w[k + 2, begin:end], w[k + 3, begin:end]
@@ -99,7 +99,7 @@ def _backward_weight(dy, x, dw, begin, end):
 
 @jit.kernel
 def _backward_bias(dy, db):
-    db[:] = dy[0]
+    simd.copy(dy, 0, db, 0, db.size)
     for n in range(1, dy.shape[0]):
         for o in range(db.size):
             db[o] += dy[n, o]
