@@ -1,11 +1,12 @@
-"""What modules made of modules share: checks of their parts, one flat vector, the joining with a ReLU."""
+"""What modules made of modules share: checks of their parts, one flat vector, the joining with a ReLU both ways."""
 
 import inspect
 
 from nbprop.nn.activation import ReLU
 from nbprop.nn.module import Module, flatten
+from nbprop.nn.pooling import MaxPool2d
 
-__all__ = ["check_parts", "joins", "own"]
+__all__ = ["backward", "check_parts", "joins", "own", "takers"]
 
 
 def check_parts(kind, parts):
@@ -47,5 +48,46 @@ def joins(layer, following):
 
     A layer that can has `relu` among the arguments of its forward: one pass over memory less.
     """
-    takes_relu = "relu" in inspect.signature(type(layer).forward).parameters
-    return takes_relu and type(following) is ReLU and following.adopts
+    return _offers_relu(type(layer).forward) and _is_plain_relu(following)
+
+
+def takers(layers, reader):
+    """Return {name of a ReLU: name of its neighbour that takes its backward pass over}, where there is one.
+
+    A layer that can has `relu` among the arguments of its backward: it then multiplies dy by the slope at its own
+    output. That is the slope of a ReLU behind it, and, as each maximum is one of the values before, of one in front of
+    a max pooling; of the two that is asked, since it has fewer outputs.
+
+    Parameters
+    ----------
+    layers : dict
+        Name and Module.
+    reader : dict
+        Name of a layer and of the one that reads its output, where that is one.
+    """
+    read, found = {after: before for before, after in reader.items()}, {}
+    for name, layer in layers.items():
+        if _is_plain_relu(layer):
+            before, after = layers.get(read.get(name)), layers.get(reader.get(name))
+            if isinstance(after, MaxPool2d) and _offers_relu(type(after).backward):
+                found[name] = reader[name]
+            elif before is not None and _offers_relu(type(before).backward):
+                found[name] = read[name]
+    return found
+
+
+def backward(layer, name, takers, dy, input_gradient):
+    """Run the backward pass of a layer, with a ReLU's that it takes over; there is none left for that ReLU."""
+    if name in takers:
+        return dy
+    if name in takers.values():
+        return layer.backward(dy, input_gradient, relu=True)
+    return layer.backward(dy, input_gradient)
+
+
+def _offers_relu(method):
+    return "relu" in inspect.signature(method).parameters
+
+
+def _is_plain_relu(layer):
+    return type(layer) is ReLU and layer.adopts

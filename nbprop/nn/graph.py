@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from nbprop import backend, layout, shapes
-from nbprop.nn.container import check_parts, joins, own
+from nbprop.nn.container import backward, check_parts, joins, own, takers
 from nbprop.nn.merge import Add, Merge
 from nbprop.nn.module import Module, as_input
 
@@ -56,6 +56,7 @@ class Graph(Module):
         self.order = _in_topological_order(self.nodes)
         _refuse_unused(self.order, self.output)
         self.makes_relu, self.adopts = _joined(self.order)
+        self.takers = takers({node.name: node.layer for node in self.order}, _only_readers(self.order))
         # Nodes with parameters in or above them: without a wish for dx, these alone get a dy.
         self.learned = set()
         for node in self.order:
@@ -85,7 +86,7 @@ class Graph(Module):
             if dy is None:
                 continue
             wanted = any(input_gradient or source in self.learned for source in inputs)
-            dxs = layer.backward(dy, wanted)
+            dxs = backward(layer, name, self.takers, dy, wanted)
             if not wanted:
                 continue
             for source, dx in zip(inputs, dxs if isinstance(layer, Merge) else (dxs,)):
@@ -195,10 +196,16 @@ def _joined(order):
     Only where that ReLU is the one consumer: nobody else sees the output.
     """
     by_name = {node.name: node for node in order}
-    consumers = [source for node in order for source in node.inputs]
     makes, adopts = set(), set()
-    for name, layer, (source, *_) in order:
-        if source in by_name and consumers.count(source) == 1 and joins(by_name[source].layer, layer):
+    for source, name in _only_readers(order).items():
+        if source in by_name and joins(by_name[source].layer, by_name[name].layer):
             makes.add(source)
             adopts.add(name)
     return makes, adopts
+
+
+def _only_readers(order):
+    """Return {name of a node: name of the one that reads it}, of those that are read once."""
+    readers = [(source, node.name) for node in order for source in node.inputs]
+    sources = [source for source, _ in readers]
+    return {source: name for source, name in readers if sources.count(source) == 1}

@@ -80,17 +80,18 @@ class _Norm(Module):
     def _share(self):
         return self.momentum
 
-    def backward(self, dy, input_gradient=True):
+    def backward(self, dy, input_gradient=True, relu=False):
+        """Return dx; with `relu`, dy is what the ReLU behind was given: containers then leave out its own pass."""
         p, s, x, twin, fixed = self._last
-        dy = _image(as_gradient(dy, p.y))
+        dy, y = _image(as_gradient(dy, p.y)), p.y4 if relu else None
         if self.weight is not None or (input_gradient and not fixed):
             dw, db = p.unused if self.weight is None else (self.weight.grad, self.bias.grad)
-            twin.norm_backward_sums(dy, x, s.mean, s.sums, s.work)
+            twin.norm_backward_sums(dy, x, y, s.mean, s.sums, s.work)
             twin.norm_backward_weight(s.sums, s.rstd, dw, db)
         if not input_gradient:
             return None
         weight = p.ones if self.weight is None else self.weight.data
-        twin.norm_backward_input(dy, x, weight, s.mean, s.rstd, s.pull, s.sums, fixed, p.dx4, s.work)
+        twin.norm_backward_input(dy, x, y, weight, s.mean, s.rstd, s.pull, s.sums, fixed, p.dx4, s.work)
         return p.dx
 
 

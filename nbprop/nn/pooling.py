@@ -59,12 +59,13 @@ class MaxPool2d(Module):
         p.indices[...] = p.winners
         return p.y, p.indices
 
-    def backward(self, dy, input_gradient=True):
+    def backward(self, dy, input_gradient=True, relu=False):
+        """Return dx; with `relu`, what the ReLU in front or behind would make of it."""
         p = self._last
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("max_pool", dy).max_pool2d_backward(dy, p.winners, p.dx, *p.window)
+        backend.twin("max_pool", dy).max_pool2d_backward(dy, p.winners, p.y if relu else None, p.dx, *p.window)
         return p.dx
 
 

@@ -1,6 +1,6 @@
 """A chain of modules with its parameters in one flat vector."""
 
-from nbprop.nn.container import check_parts, joins, own
+from nbprop.nn.container import backward, check_parts, joins, own, takers
 from nbprop.nn.module import Module, as_input
 
 __all__ = ["Sequential"]
@@ -24,6 +24,7 @@ class Sequential(Module):
         check_parts("layer", dict(enumerate(layers)))
         self.layers = tuple(layers)
         self.pairs = _pairs(self.layers)
+        self.takers = takers(dict(enumerate(layers)), {i: i + 1 for i in range(len(layers) - 1)})
         # Without a wish for dx, backward ends at the first layer that learns.
         learning = (i for i, layer in enumerate(layers) if any(True for _ in layer.parameters()))
         self.first_learned = next(learning, len(layers))
@@ -49,7 +50,7 @@ class Sequential(Module):
 
     def backward(self, dy, input_gradient=True):
         for i in range(len(self.layers) - 1, self.first_learned - 1 if not input_gradient else -1, -1):
-            dy = self.layers[i].backward(dy, input_gradient or i > self.first_learned)
+            dy = backward(self.layers[i], i, self.takers, dy, input_gradient or i > self.first_learned)
         return dy
 
 

@@ -19,6 +19,7 @@ from nbprop import gpu, jit
 from nbprop.gpu import cuda
 from nbprop.ops.cuda_pixels import grid, lanes, pixel, vectors
 from nbprop.ops.flat import flat
+from nbprop.ops.through_relu import relu_slope
 from nbprop.ops.window import inside
 
 __all__ = ["REGULAR", "Windows", "from_windows", "from_winners", "maxima", "regular", "sums"]
@@ -81,10 +82,11 @@ def sums(windows, axes, x, y, divisor, per_position):
     _run(_sums(windows, V, x.dtype, per_position), V, y, x, axes, np.int32(divisor))
 
 
-def from_winners(windows, axes, dy, indices, dx):
-    """Fill dx."""
-    V = lanes(dx.shape[1], dy, indices, dx)
-    _run(_from_winners(windows, V, dx.dtype), V, dx, dy, indices, axes)
+def from_winners(windows, axes, dy, indices, y, dx):
+    """Fill dx; dy is multiplied by ReLU's slope at y, unless y is None."""
+    y, relu = (dy, False) if y is None else (y, True)
+    V = lanes(dx.shape[1], dy, indices, y, dx)
+    _run(_from_winners(windows, V, dx.dtype, relu), V, dx, dy, indices, y, axes)
 
 
 def from_windows(windows, axes, dy, dx, divisor, per_position):
@@ -140,12 +142,13 @@ def _maxima(windows, V, dtype):
 
 
 @functools.cache
-def _from_winners(windows, V, dtype):
+def _from_winners(windows, V, dtype, relu):
     number, (get, put), holding = gpu.from_dtype(dtype), vectors(V), windows.holding
 
     @gpu.kernel(launch_bounds=_bounds(dtype))
-    def from_winners(dx, shape, dy, indices, axes):
+    def from_winners(dx, shape, dy, indices, y, axes):
         d, total, winner = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, np.int32)
+        value = cuda.local.array(V, number)
         n, h, w, c, there = pixel(shape, V)
         if there:
             OH, OW, C = axes[0][1], axes[1][1], shape[1]
@@ -158,6 +161,10 @@ def _from_winners(windows, V, dtype):
                     o = ((n * OH + oh) * OW + ow) * C + c
                     get(indices, o, winner)
                     get(dy, o, d)
+                    if relu:
+                        get(y, o, value)
+                        for j in range(V):
+                            d[j] *= relu_slope(value[j])
                     for j in range(V):
                         if winner[j] == h * shape[3] + w:
                             total[j] += d[j]

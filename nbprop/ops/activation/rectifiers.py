@@ -4,6 +4,7 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops.activation.pair import Pair
+from nbprop.ops.through_relu import relu_slope
 
 __all__ = ["ABS", "HARDSIGMOID", "HARDSWISH", "HARDTANH", "LEAKY_RELU", "PRELU", "RELU", "RELU_AT_ZERO"]
 
@@ -14,11 +15,6 @@ _0, _1, _2, _3, _6 = np.float32(0), np.float32(1), np.float32(2), np.float32(3),
 @jit.scalar
 def relu(x):
     return _0 if x < _0 else x  # a NaN passes
-
-
-@jit.scalar
-def relu_slope(y):
-    return _0 if y <= _0 else _1
 
 
 # Seed 000, equation 4; slope 0 at 0, as in seeds 001 and 004 and in torch.

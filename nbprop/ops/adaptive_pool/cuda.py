@@ -66,7 +66,7 @@ def adaptive_max_pool2d_forward(x, y, indices):
 
 
 def adaptive_max_pool2d_backward(dy, indices, dx):
-    from_winners(_ADAPTIVE, _axes(dx, dy), dy, indices, dx)
+    from_winners(_ADAPTIVE, _axes(dx, dy), dy, indices, None, dx)
 
 
 @functools.cache

@@ -85,7 +85,7 @@ def max_pool2d_backward(dy, indices, x_shape, kernel_size, stride=None, padding=
     dy = layout.channels_last(dy)
     dx = layout.empty(g.x_shape, dy.dtype, dy)
     twin = backend.twin("max_pool", dy)
-    twin.max_pool2d_backward(dy, indices, dx, g.kernel, g.stride, g.padding, g.dilation)
+    twin.max_pool2d_backward(dy, indices, None, dx, g.kernel, g.stride, g.padding, g.dilation)
     return dx
 
 

@@ -15,6 +15,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops import flat
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
+from nbprop.ops.through_relu import through_relu
 from nbprop.ops.window import at_last, following, inside
 
 _SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
@@ -57,7 +58,7 @@ def _forward_tasks(x, y, indices, planes, kernel, stride, padding, dilation, row
 
 
 @jit.kernel
-def _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin, end):
+def _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, begin, end):
     """Backward of rows begin .. end-1 of windows that do not overlap: each row owns a band of dx's rows."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
     gaps = SH > KH or SW > KW or DH > 1 or DW > 1 or OH * SH - PH < H or OW * SW - PW < W
@@ -80,7 +81,7 @@ def _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin
                 i2 = h * W + w
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
                 i3 = h * W + w
-                give_to_four(dy, indices, (row * OW + ow) * C, dx, (base + i0) * C, (base + i1) * C, (base + i2) * C,
+                give_to_four(dy, indices, y, (row * OW + ow) * C, dx, (base + i0) * C, (base + i1) * C, (base + i2) * C,
                              (base + i3) * C, i0, i1, i2, i3, C)
                 if at_last(h, w, DH, DW, h_stop, w_stop):
                     break
@@ -88,14 +89,14 @@ def _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin
 
 
 @jit.driver
-def _give_tasks(dy, indices, dx, planes, kernel, stride, padding, dilation, rows, tasks):
+def _give_tasks(dy, indices, y, dx, planes, kernel, stride, padding, dilation, rows, tasks):
     for t in prange(tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _give_rows(dy, indices, dx, planes, kernel, stride, padding, dilation, begin, end)
+        _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, begin, end)
 
 
 @jit.kernel
-def _scatter_blocks(dy, indices, dx, planes, width, begin, end):
+def _scatter_blocks(dy, indices, y, dx, planes, width, begin, end):
     """Backward of blocks begin .. end-1, each `width` channels of one image, whatever the windows."""
     H, W, OH, OW = planes
     C = dx.shape[1]
@@ -108,13 +109,13 @@ def _scatter_blocks(dy, indices, dx, planes, width, begin, end):
         for o in range(n * OH * OW, (n + 1) * OH * OW):
             for c in range(first, last):
                 p = np.uintp(base + indices[o, c])  # unsigned: a signed index is tested for being negative
-                dx[p, c] += dy[o, c]
+                dx[p, c] += through_relu(dy, y, (o, c))
 
 
 @jit.driver
-def _scatter_tasks(dy, indices, dx, planes, width, blocks, tasks):
+def _scatter_tasks(dy, indices, y, dx, planes, width, blocks, tasks):
     for t in prange(tasks):
-        _scatter_blocks(dy, indices, dx, planes, width, blocks * t // tasks, blocks * (t + 1) // tasks)
+        _scatter_blocks(dy, indices, y, dx, planes, width, blocks * t // tasks, blocks * (t + 1) // tasks)
 
 
 def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
@@ -127,9 +128,9 @@ def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
         _forward_tasks(*arrays, planes, kernel, stride, padding, dilation, N * OH, jit.threads())
 
 
-def max_pool2d_backward(dy, indices, dx, kernel, stride, padding, dilation):
+def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
     apart = all(s >= d * (k - 1) + 1 for k, s, d in zip(kernel, stride, dilation))
-    arrays = flat.rows(dy), flat.rows(indices), flat.rows(dx)
+    arrays = flat.rows(dy), flat.rows(indices), None if y is None else flat.rows(y), flat.rows(dx)
     planes = dx.shape[2:] + dy.shape[2:]
     threads = 1 if dx.size < _SMALL else jit.threads()
     N, C = dx.shape[:2]

@@ -46,17 +46,25 @@ def _emit_best(context, builder, args):
 
 
 @intrinsic
-def give_to_four(typingctx, dy, indices, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels):
-    """Set dx[p + c] to dy[o + c] for that one of four positions which indices[o + c] names, and to 0 for the others."""
-    signature = types.void(dy, indices, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels)
-    return signature, functools.partial(simd.apart, f"{__name__}.give_to_four", _emit_give)
+def give_to_four(typingctx, dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels):
+    """Set dx[p + c] to dy[o + c] for that one of four positions which indices[o + c] names, and to 0 for the others.
+
+    With a y that is not None, dy is multiplied by ReLU's slope at it.
+    """
+    signature = types.void(dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels)
+    name = f"{__name__}.give_to_four"
+    return signature, functools.partial(simd.apart, name, functools.partial(_emit_give, y != types.none))
 
 
-def _emit_give(context, builder, args):
-    dy, indices, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels = args
+def _emit_give(relu, context, builder, args):
+    dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels = args
     with _vectors(context, builder, dy, channels) as (c, vector, numbers, alive):
         at = builder.add(o, c)
         value = simd.load(builder, vector, dy, at, 0, alive)
+        if relu:
+            off = builder.fcmp_ordered("<=", simd.load(builder, vector, y, at, 0, alive), ir.Constant(vector, None))
+            one = ir.Constant(vector, [1.0] * vector.count)
+            value = builder.fmul(value, builder.select(off, ir.Constant(vector, None), one))  # NaN dy stays, as in ReLU
         winner = simd.load(builder, numbers, indices, at, 0, alive)
         for p, i in ((p0, i0), (p1, i1), (p2, i2), (p3, i3)):
             wins = builder.icmp_signed("==", winner, simd.broadcast(builder, numbers, builder.trunc(i, _INT32)))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nbprop import jit
+from nbprop.ops.through_relu import through_relu
 
 
 @jit.reference
@@ -32,7 +33,11 @@ def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
 
 
 @jit.reference
-def max_pool2d_backward(dy, indices, dx, kernel, stride, padding, dilation):
+def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
+    """Fill dx; y is the output where a ReLU stands before or behind the pooling, else None.
+
+    Each output is one of the ReLU's, or of its inputs: the slope may be taken at the outputs, which are fewer.
+    """
     N, C, _, W = dx.shape
     _, _, OH, OW = dy.shape
     dx[...] = 0
@@ -41,4 +46,4 @@ def max_pool2d_backward(dy, indices, dx, kernel, stride, padding, dilation):
             for oh in range(OH):
                 for ow in range(OW):
                     h, w = divmod(indices[n, c, oh, ow], W)
-                    dx[n, c, h, w] += dy[n, c, oh, ow]
+                    dx[n, c, h, w] += through_relu(dy, y, (n, c, oh, ow))

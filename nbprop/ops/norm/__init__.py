@@ -122,9 +122,9 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
     rstd, pull = _divisors(twin, variance, eps, divisor)
     sums = layout.empty((2, B, C), np.float64, x)
     dx, dw, db = layout.empty_like(x), layout.empty((C,), x.dtype, x), layout.empty((C,), x.dtype, x)
-    twin.norm_backward_sums(dy, x, mean, sums, work)
+    twin.norm_backward_sums(dy, x, None, mean, sums, work)
     twin.norm_backward_weight(sums, rstd, dw, db)
-    twin.norm_backward_input(dy, x, weight, mean, rstd, pull, sums, bool(fixed), dx, work)
+    twin.norm_backward_input(dy, x, None, weight, mean, rstd, pull, sums, bool(fixed), dx, work)
     return dx, dw, db
 
 

@@ -15,6 +15,7 @@ from nbprop.ops.flat import flat
 from nbprop.ops.moments import joined
 from nbprop.ops.norm.cut import cut
 from nbprop.ops.norm.deviation import divisors
+from nbprop.ops.through_relu import flat_or_none, run, through_relu
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 _BLOCK = 64  # tiles that are summed up in the dtype of x
@@ -239,29 +240,32 @@ def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
 
 
 @jit.kernel
-def _add_products(dy, x, centre, sums, products):
+def _add_products(dy, x, y, centre, sums, products):
     """Add dy and dy (x - centre) to the tile's sums, four tiles at a time."""
     T = centre.size
     fours = dy.size // (4 * T)
     for i in range(fours):
-        d0, x0 = dy[4 * i * T : (4 * i + 1) * T], x[4 * i * T : (4 * i + 1) * T]
-        d1, x1 = dy[(4 * i + 1) * T : (4 * i + 2) * T], x[(4 * i + 1) * T : (4 * i + 2) * T]
-        d2, x2 = dy[(4 * i + 2) * T : (4 * i + 3) * T], x[(4 * i + 2) * T : (4 * i + 3) * T]
-        d3, x3 = dy[(4 * i + 3) * T : (4 * i + 4) * T], x[(4 * i + 3) * T : (4 * i + 4) * T]
+        a, b, c, d, e = 4 * i * T, (4 * i + 1) * T, (4 * i + 2) * T, (4 * i + 3) * T, (4 * i + 4) * T
+        dy0, x0, y0 = dy[a:b], x[a:b], run(y, a, b)
+        dy1, x1, y1 = dy[b:c], x[b:c], run(y, b, c)
+        dy2, x2, y2 = dy[c:d], x[c:d], run(y, c, d)
+        dy3, x3, y3 = dy[d:e], x[d:e], run(y, d, e)
         for j in range(T):
-            c = centre[j]
-            sums[j] += (d0[j] + d1[j]) + (d2[j] + d3[j])
-            products[j] += ((d0[j] * (x0[j] - c) + d1[j] * (x1[j] - c))
-                            + (d2[j] * (x2[j] - c) + d3[j] * (x3[j] - c)))  # fmt: skip
+            d0, d1 = through_relu(dy0, y0, j), through_relu(dy1, y1, j)
+            d2, d3 = through_relu(dy2, y2, j), through_relu(dy3, y3, j)
+            m = centre[j]
+            sums[j] += (d0 + d1) + (d2 + d3)
+            products[j] += (d0 * (x0[j] - m) + d1 * (x1[j] - m)) + (d2 * (x2[j] - m) + d3 * (x3[j] - m))
     for start in range(4 * fours * T, dy.size, T):
-        d, r = dy[start : start + T], x[start : start + T]
-        for j in range(d.size):
-            sums[j] += d[j]
-            products[j] += d[j] * (r[j] - centre[j])
+        rest, r, s = dy[start : start + T], x[start : start + T], run(y, start, start + T)
+        for j in range(rest.size):
+            d = through_relu(rest, s, j)
+            sums[j] += d
+            products[j] += d * (r[j] - centre[j])
 
 
 @jit.kernel
-def _sums_tasks(dy, x, mean, size, tiles, partials, begin, end):
+def _sums_tasks(dy, x, y, mean, size, tiles, partials, begin, end):
     """Fill each task's partials with its sums of dy and dy (x - mean), per channel."""
     C, T = size[2], size[3]
     D = C // mean.shape[1]
@@ -276,7 +280,7 @@ def _sums_tasks(dy, x, mean, size, tiles, partials, begin, end):
             last = min(at + _BLOCK * T, stop)
             sums[:] = 0
             products[:] = 0
-            _add_products(dy[at:last], x[at:last], centre, sums, products)
+            _add_products(dy[at:last], x[at:last], run(y, at, last), centre, sums, products)
             _fold(sums, C)
             _fold(products, C)
             for c in range(C):
@@ -286,9 +290,9 @@ def _sums_tasks(dy, x, mean, size, tiles, partials, begin, end):
 
 
 @jit.driver
-def _sums_parallel(dy, x, mean, size, tiles, partials, tasks):
+def _sums_parallel(dy, x, y, mean, size, tiles, partials, tasks):
     for t in prange(tasks):
-        _sums_tasks(dy, x, mean, size, tiles, partials, t, t + 1)
+        _sums_tasks(dy, x, y, mean, size, tiles, partials, t, t + 1)
 
 
 @jit.kernel
@@ -305,9 +309,9 @@ def _add_tasks(size, partials, sums):
                     total[c] += part[c]
 
 
-def norm_backward_sums(dy, x, mean, sums, work):
+def norm_backward_sums(dy, x, y, mean, sums, work):
     tasks = work.size.B * work.size.K
-    arrays = flat(dy), flat(x), mean, work.size, work.tiles, work.partials
+    arrays = flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials
     if x.size < _SMALL:
         _sums_tasks(*arrays, 0, tasks)
     else:
@@ -350,33 +354,34 @@ def _input_tile(weight, mean, rstd, pull, sums, b, fixed, m, tiles):
 
 
 @jit.kernel
-def _input_run(dy, x, centre, scale, slope, shift, dx):
+def _input_run(dy, x, y, centre, scale, slope, shift, dx):
     for start in range(0, dy.size, centre.size):
         stop = start + centre.size
-        d, r, o = dy[start:stop], x[start:stop], dx[start:stop]
+        d, r, s, o = dy[start:stop], x[start:stop], run(y, start, stop), dx[start:stop]
         for j in range(d.size):
-            o[j] = d[j] * scale[j] + ((r[j] - centre[j]) * slope[j] + shift[j])
+            o[j] = through_relu(d, s, j) * scale[j] + ((r[j] - centre[j]) * slope[j] + shift[j])
 
 
 @jit.kernel
-def _input_tasks(dy, x, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, begin, end):
+def _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, begin, end):
     m = max(size[1] * (size[2] // mean.shape[1]), 1)
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
         _input_tile(weight, mean, rstd, pull, sums, b, fixed, m, tiles[t])
         centre, scale, slope, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3]
-        _input_run(dy[start:stop], x[start:stop], centre, scale, slope, shift, dx[start:stop])
+        s = run(y, start, stop)
+        _input_run(dy[start:stop], x[start:stop], s, centre, scale, slope, shift, dx[start:stop])
 
 
 @jit.driver
-def _input_parallel(dy, x, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, tasks):
+def _input_parallel(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, tasks):
     for t in prange(tasks):
-        _input_tasks(dy, x, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, t, t + 1)
+        _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, t, t + 1)
 
 
-def norm_backward_input(dy, x, weight, mean, rstd, pull, sums, fixed, dx, work):
+def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
     tasks = work.size.B * work.size.K
-    arrays = flat(dy), flat(x), weight, mean, rstd, pull, sums, fixed, flat(dx), work.size, work.tiles
+    arrays = flat(dy), flat(x), flat_or_none(y), weight, mean, rstd, pull, sums, fixed, flat(dx), work.size, work.tiles
     if x.size < _SMALL:
         _input_tasks(*arrays, 0, tasks)
     else:

@@ -16,6 +16,7 @@ from nbprop.ops.cuda_pixels import lanes, split, vectors
 from nbprop.ops.flat import flat
 from nbprop.ops.moments import joined
 from nbprop.ops.norm.deviation import divisors
+from nbprop.ops.through_relu import relu_slope
 
 _BLOCK = 64  # rows that are summed up in the dtype of x
 
@@ -55,13 +56,14 @@ def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
         scale[cut.grid, cut.threads](flat(x), weight, bias, mean, rstd, flat(y), cut.size)
 
 
-def norm_backward_sums(dy, x, mean, sums, work):
-    V = lanes(x.shape[1], dy, x)
+def norm_backward_sums(dy, x, y, mean, sums, work):
+    y, relu = (dy, False) if y is None else (y, True)
+    V = lanes(x.shape[1], dy, x, y)
     B = mean.shape[0]
     cut = plan(x.shape, B, V)
     if sums.size:
-        products = _sums(V, cut.threads, cut.width, x.dtype)
-        products[cut.grid, cut.threads](flat(dy), flat(x), mean, work.parts, cut.size)
+        products = _sums(V, cut.threads, cut.width, x.dtype, relu)
+        products[cut.grid, cut.threads](flat(dy), flat(x), flat(y), mean, work.parts, cut.size)
         add_parts(work.parts[:, : B * cut.size[3]], sums)
 
 
@@ -71,14 +73,15 @@ def norm_backward_weight(sums, rstd, dw, db):
     _weight(threads, width)[-(-C // width), threads](sums, rstd, dw, db)
 
 
-def norm_backward_input(dy, x, weight, mean, rstd, pull, sums, fixed, dx, work):
-    V = lanes(x.shape[1], dy, x, dx)
+def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
+    y, relu = (dy, False) if y is None else (y, True)
+    V = lanes(x.shape[1], dy, x, y, dx)
     cut = plan(x.shape, mean.shape[0], V)
     if x.size:
         elements = work.table[0].size
         _table[gpu.blocks(elements), gpu.THREADS](weight, mean, rstd, pull, sums, fixed, cut.size, work.table)
-        slope = _input(V, cut.threads, cut.width, x.dtype)
-        slope[cut.grid, cut.threads](flat(dy), flat(x), flat(dx), work.table, cut.size)
+        slope = _input(V, cut.threads, cut.width, x.dtype, relu)
+        slope[cut.grid, cut.threads](flat(dy), flat(x), flat(y), flat(dx), work.table, cut.size)
 
 
 @functools.cache
@@ -219,14 +222,14 @@ def _forward(V, threads, width, dtype, relu):
 
 
 @functools.cache
-def _sums(V, threads, width, dtype):
-    """Fill parts with each chunk's sums of dy and of dy (x - mean)."""
+def _sums(V, threads, width, dtype, relu):
+    """Fill parts with each chunk's sums of dy and of dy (x - mean); with `relu`, of dy times the slope at y."""
     number, (get, _), part_of = gpu.from_dtype(dtype), vectors(V), part(threads, width, V)
     total_of = gpu.reduction(gpu.add, threads, np.float64, width)
     step = threads // width
 
     @gpu.kernel(launch_bounds=threads)
-    def sums(dy, x, mean, parts, size):
+    def sums(dy, x, y, mean, parts, size):
         value, d, centre = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, number)
         total, product = cuda.local.array(V, number), cuda.local.array(V, number)
         totals, products = cuda.local.array(V, np.float64), cuda.local.array(V, np.float64)
@@ -246,6 +249,10 @@ def _sums(V, threads, width, dtype):
                 end = min(stop, r + _BLOCK * step)
                 while r < end:
                     get(dy, r * C + c, d)
+                    if relu:
+                        get(y, r * C + c, value)
+                        for j in range(V):
+                            d[j] *= relu_slope(value[j])
                     get(x, r * C + c, value)
                     for j in range(V):
                         total[j] += d[j]
@@ -304,11 +311,11 @@ def _table(weight, mean, rstd, pull, sums, fixed, size, table):
 
 
 @functools.cache
-def _input(V, threads, width, dtype):
+def _input(V, threads, width, dtype, relu):
     number, (get, put), part_of = gpu.from_dtype(dtype), vectors(V), part(threads, width, V)
 
     @gpu.kernel(launch_bounds=threads)
-    def backward_input(dy, x, dx, table, size):
+    def backward_input(dy, x, y, dx, table, size):
         value, d = cuda.local.array(V, number), cuda.local.array(V, number)
         centre, scale = cuda.local.array(V, number), cuda.local.array(V, number)
         slope, shift = cuda.local.array(V, number), cuda.local.array(V, number)
@@ -320,6 +327,10 @@ def _input(V, threads, width, dtype):
                 slope[j], shift[j] = table[2, b, c + j], table[3, b, c + j]
             while r < stop:
                 get(dy, r * C + c, d)
+                if relu:
+                    get(y, r * C + c, value)
+                    for j in range(V):
+                        d[j] *= relu_slope(value[j])
                 get(x, r * C + c, value)
                 for j in range(V):
                     d[j] = d[j] * scale[j] + ((value[j] - centre[j]) * slope[j] + shift[j])

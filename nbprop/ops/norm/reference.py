@@ -30,6 +30,7 @@ batches, s = sqrt(v + eps).
 
 from nbprop import jit
 from nbprop.ops.norm.deviation import divisors
+from nbprop.ops.through_relu import through_relu
 
 
 def workspace(shape, B, dtype):
@@ -93,8 +94,11 @@ def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
 
 
 @jit.reference
-def norm_backward_sums(dy, x, mean, sums, work):
-    """Fill sums[0, b, c] with the sum of dy and sums[1, b, c] with that of dy (x - mean)."""
+def norm_backward_sums(dy, x, y, mean, sums, work):
+    """Fill sums[0, b, c] with the sum of dy and sums[1, b, c] with that of dy (x - mean).
+
+    Where a ReLU follows y is its output, and dy what it was given; else y is None.
+    """
     N, C, H, W = x.shape
     B, G = mean.shape
     sums[...] = 0
@@ -103,8 +107,9 @@ def norm_backward_sums(dy, x, mean, sums, work):
         for c in range(C):
             for h in range(H):
                 for w in range(W):
-                    sums[0, b, c] += dy[n, c, h, w]
-                    sums[1, b, c] += dy[n, c, h, w] * (x[n, c, h, w] - mean[b, c * G // C])
+                    d = through_relu(dy, y, (n, c, h, w))
+                    sums[0, b, c] += d
+                    sums[1, b, c] += d * (x[n, c, h, w] - mean[b, c * G // C])
 
 
 @jit.reference
@@ -121,7 +126,8 @@ def norm_backward_weight(sums, rstd, dw, db):
 
 
 @jit.reference
-def norm_backward_input(dy, x, weight, mean, rstd, pull, sums, fixed, dx, work):
+def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
+    """Fill dx; y as in `norm_backward_sums`."""
     N, C, H, W = x.shape
     B, G = mean.shape
     D = C // G
@@ -138,5 +144,5 @@ def norm_backward_input(dy, x, weight, mean, rstd, pull, sums, fixed, dx, work):
             for h in range(H):
                 for w in range(W):
                     d = x[n, c, h, w] - mean[b, g]
-                    dx[n, c, h, w] = (rstd[b, g] * (weight[c] * dy[n, c, h, w] - mean_g)
-                                      - pull[b, g] * mean_gd * d)  # fmt: skip
+                    g_i = weight[c] * through_relu(dy, y, (n, c, h, w))
+                    dx[n, c, h, w] = rstd[b, g] * (g_i - mean_g) - pull[b, g] * mean_gd * d
