@@ -96,6 +96,8 @@ LAYERS = {
     "Upsample, bilinear": (lambda: nn.Upsample((3, 5), mode="bilinear", align_corners=True), (1, 2, 2, 2)),
     "ZeroPad2d": (lambda: nn.ZeroPad2d(1), (1, 2, 2, 3)),
     "Sequential": (lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)), MAPS),
+    "Sequential, norm and pool": (lambda: nn.Sequential(nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU(),
+                                                       nn.MaxPool2d(2)), MAPS),
     "Recompute": (lambda: nn.Recompute(nn.BatchNorm2d(2), nn.Tanh(), nn.Dropout(0.5)), MAPS),
     "Residual": (lambda: nn.Residual(nn.Conv2d(2, 2, 3, padding=1)), MAPS),
     "Residual, shortcut": (lambda: nn.Residual(nn.Linear(4, 3), nn.Linear(4, 3)), ROWS),
