@@ -20,6 +20,7 @@ __all__ = [
     "empty_weights",
     "from_khwio",
     "full",
+    "goes_to_gpu",
     "gpu",
     "khwio",
     "khwio_last",
@@ -28,6 +29,7 @@ __all__ = [
     "nchw",
     "nhwc",
     "on_gpu",
+    "over",
     "zeros",
 ]
 
@@ -97,6 +99,11 @@ def on_gpu(x):
     return not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__")
 
 
+def goes_to_gpu(like=None):
+    """Say whether `empty` would allocate in GPU memory."""
+    return on_gpu(_neighbour.get() if like is None else like)
+
+
 def gpu():
     """Import and return the module that deals with CUDA; it says what is missing."""
     return importlib.import_module("nbprop.gpu")
@@ -132,6 +139,15 @@ def empty(shape, dtype, like=None):
     return _aligned(shape, np.dtype(dtype), like)
 
 
+def over(memory, shape, dtype):
+    """View the first of some bytes as an array of `shape`, with the memory order that `empty` gives it."""
+    a = memory[: math.prod(shape) * dtype.itemsize].view(dtype)
+    if len(shape) == 4:
+        n, c, h, w = shape
+        return nchw(a.reshape(n, h, w, c))
+    return a.reshape(shape)
+
+
 def empty_weights(shape, dtype, like=None):
     """Allocate weights of `shape` (O, C, KH, KW) with memory KH, KW, C, O."""
     O, C, KH, KW = shape
@@ -157,7 +173,7 @@ def _copy(a):
 
 
 def _aligned(shape, dtype, like):
-    if on_gpu(_neighbour.get() if like is None else like):
+    if goes_to_gpu(like):
         return gpu().empty(shape, dtype)
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _LINE, np.uint8)

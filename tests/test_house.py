@@ -19,7 +19,7 @@ OPS = sorted(p.parent.name for p in PACKAGE.glob("ops/*/__init__.py"))
 # Imports go down only, to a lower rank or to the same one. A new part of the package gets its place here.
 RANK = {
     "version": 0, "jit": 0, "layout": 0, "checks": 0, "shapes": 0, "gpu": 0, "precision": 0, "upload": 0,
-    "scalar_graph": 0, "explain": 0, "scratch": 1,
+    "scalar_graph": 0, "explain": 0, "scratch": 1, "lent": 1,
     "backend": 1,
     "ops": 2,
     "nn": 3, "optim": 3, "schedule": 3, "gradcheck": 3, "gradient_norms": 3, "data": 3,

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter, as_input
 from nbprop.ops import activation as op
@@ -89,7 +90,7 @@ class Activation(Module):
 
     def allocate(self, shape, dtype):
         numbers = op.numbers(self.pair, self.parameter_values, dtype)
-        return SimpleNamespace(numbers=numbers, y=layout.empty(shape, dtype), dx=layout.empty(shape, dtype))
+        return SimpleNamespace(numbers=numbers, y=layout.empty(shape, dtype), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = check_array("x", x)
@@ -104,8 +105,9 @@ class Activation(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("activation", dy).activation_backward(self.pair, p.numbers, s, dy, p.dx)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("activation", dy).activation_backward(self.pair, p.numbers, s, dy, dx)
+        return dx
 
 
 class LearnedActivation(Module):
@@ -140,7 +142,7 @@ class LearnedActivation(Module):
         count = len(self.pair.parameters)
         return SimpleNamespace(
             theta=layout.empty((count, shape[1]), dtype), partial=None,
-            y=layout.empty(shape, dtype), dx=layout.empty(shape, dtype),
+            y=layout.empty(shape, dtype), dx=Lent(shape, dtype),
         )  # fmt: skip
 
     def forward(self, x):
@@ -165,8 +167,9 @@ class LearnedActivation(Module):
             twin.learned_gradient(row, parameter.grad)
         if not input_gradient:
             return None
-        twin.learned_backward_input(self.pair, p.theta, p.y if self.pair.of_output else x, dy, p.dx)
-        return p.dx
+        dx = p.dx.take()
+        twin.learned_backward_input(self.pair, p.theta, p.y if self.pair.of_output else x, dy, dx)
+        return dx
 
 
 class ReLU(Activation):

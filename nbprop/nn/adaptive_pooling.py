@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -26,7 +27,7 @@ class AdaptiveAvgPool2d(Module):
 
     def allocate(self, shape, dtype):
         y_shape = shapes.adaptive_pool2d(shape, self.output_size)
-        return SimpleNamespace(y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype))
+        return SimpleNamespace(y=layout.empty(y_shape, dtype), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = shapes.check_array("x", x, 4)
@@ -40,8 +41,9 @@ class AdaptiveAvgPool2d(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("adaptive_pool", dy).adaptive_avg_pool2d_backward(dy, p.dx)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("adaptive_pool", dy).adaptive_avg_pool2d_backward(dy, dx)
+        return dx
 
 
 class AdaptiveMaxPool2d(Module):
@@ -68,7 +70,7 @@ class AdaptiveMaxPool2d(Module):
     def allocate(self, shape, dtype):
         y_shape = shapes.adaptive_pool2d(shape, self.output_size)
         return SimpleNamespace(
-            y=layout.empty(y_shape, dtype), dx=layout.empty(shape, dtype),
+            y=layout.empty(y_shape, dtype), dx=Lent(shape, dtype),
             winners=layout.empty(y_shape, np.int32),
             indices=layout.empty(y_shape, np.int64) if self.return_indices else None,
         )  # fmt: skip
@@ -88,5 +90,6 @@ class AdaptiveMaxPool2d(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("adaptive_pool", dy).adaptive_max_pool2d_backward(dy, p.winners, p.dx)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("adaptive_pool", dy).adaptive_max_pool2d_backward(dy, p.winners, dx)
+        return dx

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn import init
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
@@ -33,8 +34,8 @@ class Dropout(Module):
         self.step = 0
 
     def allocate(self, shape, dtype):
-        y, dx = layout.empty(shape, dtype), layout.empty(shape, dtype)
-        return SimpleNamespace(y=y, flat_y=flat(y), dx=dx, flat_dx=flat(dx))
+        y = layout.empty(shape, dtype)
+        return SimpleNamespace(y=y, flat_y=flat(y), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = shapes.check_array("x", x)
@@ -55,5 +56,6 @@ class Dropout(Module):
             return None
         if p is None:
             return dy
-        backend.twin("dropout", dy).dropout_backward(flat(dy), p.flat_dx, self.p, self.seed, step)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("dropout", dy).dropout_backward(flat(dy), flat(dx), self.p, self.seed, step)
+        return dx

@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 from nbprop import layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -36,8 +37,8 @@ class Flatten(Module):
         rows = shape[0], math.prod(shape[1:])
         if len(shape) != 4 or 1 in (shape[1], shape[2] * shape[3]):
             return SimpleNamespace(copies=False, shape=shape, rows=rows)
-        y, dx = layout.empty(rows, dtype), layout.empty(shape, dtype)
-        return SimpleNamespace(copies=True, y=y, maps=y.reshape(shape), dx=dx)
+        y = layout.empty(rows, dtype)
+        return SimpleNamespace(copies=True, y=y, maps=y.reshape(shape), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = shapes.check_array("x", x, (2, 4))
@@ -57,8 +58,9 @@ class Flatten(Module):
         if not input_gradient:
             return None
         if p.copies:
-            p.dx[...] = dy.reshape(p.dx.shape)
-            return p.dx
+            dx = p.dx.take()
+            dx[...] = dy.reshape(dx.shape)
+            return dx
         return _view(dy, p.shape)
 
 

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -22,7 +23,7 @@ class Unfold(Module):
 
     def allocate(self, shape, dtype):
         g = shapes.columns2d(shape, *self.window)
-        return SimpleNamespace(g=g, y=layout.empty(g.columns_shape, dtype), dx=layout.empty(shape, dtype))
+        return SimpleNamespace(g=g, y=layout.empty(g.columns_shape, dtype), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = shapes.check_array("x", x, 4)
@@ -36,8 +37,9 @@ class Unfold(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("im2col", dy).col2im(dy, p.dx, p.g)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("im2col", dy).col2im(dy, dx, p.g)
+        return dx
 
 
 class Fold(Module):
@@ -55,7 +57,7 @@ class Fold(Module):
 
     def allocate(self, shape, dtype):
         g = shapes.image_of_columns(shape, *self.window)
-        return SimpleNamespace(g=g, y=layout.empty(g.x_shape, dtype), dx=layout.empty(shape, dtype))
+        return SimpleNamespace(g=g, y=layout.empty(g.x_shape, dtype), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = shapes.check_array("x", x, 3)
@@ -69,5 +71,6 @@ class Fold(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("im2col", dy).im2col(dy, p.dx, p.g)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("im2col", dy).im2col(dy, dx, p.g)
+        return dx

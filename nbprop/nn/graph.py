@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.container import backward, check_parts, joins, own, takers
 from nbprop.nn.merge import Add, Merge
 from nbprop.nn.module import Module, as_input
@@ -81,19 +82,23 @@ class Graph(Module):
 
     def backward(self, dy, input_gradient=True):
         gradients = {self.output: dy}
-        for name, layer, inputs in reversed(self.order):
-            dy = gradients.pop(name, None)
-            if dy is None:
-                continue
-            wanted = any(input_gradient or source in self.learned for source in inputs)
-            dxs = backward(layer, name, self.takers, dy, wanted)
-            if not wanted:
-                continue
-            for source, dx in zip(inputs, dxs if isinstance(layer, Merge) else (dxs,)):
-                if input_gradient or source in self.learned:
-                    before = gradients.get(source)
-                    gradients[source] = dx if before is None else self._sum(source, before, dx)
+        del dy  # only `gradients` refers to a gradient, and until it is used: its memory is then free again
+        for node in reversed(self.order):
+            if gradients.get(node.name) is not None:
+                self._send_back(node, gradients, input_gradient)
         return gradients.get("input")
+
+    def _send_back(self, node, gradients, input_gradient):
+        """Take the node's gradient out of `gradients`, and add what it gives its inputs to theirs."""
+        name, layer, inputs = node
+        wanted = any(input_gradient or source in self.learned for source in inputs)
+        dxs = backward(layer, name, self.takers, gradients.pop(name), wanted)
+        if not wanted:
+            return
+        for source, dx in zip(inputs, dxs if isinstance(layer, Merge) else (dxs,)):
+            if input_gradient or source in self.learned:
+                before = gradients.get(source)
+                gradients[source] = dx if before is None else self._sum(source, before, dx)
 
     def _run(self, node, xs):
         try:
@@ -107,13 +112,14 @@ class Graph(Module):
             raise ValueError(f"node {node.name} ({kind}), which reads {reads}: {e}") from e
 
     def _sum(self, name, a, b):
-        """Add what two consumers of a node send back, in the node's own buffer."""
+        """Return the sum of what two consumers of a node send back."""
         sums = self._last.sums
         if name not in sums:
-            sums[name] = layout.empty_like(a)
+            sums[name] = Lent(a.shape, a.dtype, a)
+        total = sums[name].take()
         a, b = layout.channels_last(a), layout.channels_last(b)
-        backend.twin("add", a).add_forward(a, b, sums[name], False)
-        return sums[name]
+        backend.twin("add", a).add_forward(a, b, total, False)
+        return total
 
 
 class Residual(Graph):

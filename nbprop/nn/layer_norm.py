@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter, as_input
 from nbprop.ops.layer_norm import as_rows, from_rows
@@ -51,11 +52,13 @@ class LayerNorm(Module):
         rows, features = shapes.layer_norm(shape, self.normalized_shape)
         if self.weight is not None and dtype != self.weight.dtype:
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
-        y, dx = layout.empty(shape, dtype), layout.empty(shape, dtype)
+        y = layout.empty(shape, dtype)
+        y_rows = self._rows(y)
         mean, rstd = layout.empty((2, rows), np.float64)
         return SimpleNamespace(
-            rows=rows, features=features, y=y, y_rows=self._rows(y), dx=dx, dx_rows=self._rows(dx), mean=mean,
-            rstd=rstd, ones=layout.full((features,), 1, dtype), zeros=layout.zeros((features,), dtype),
+            rows=rows, features=features, y=y, y_rows=y_rows, dx=Lent(shape, dtype),
+            dx_rows=None if _shared(y_rows, y) else Lent(y_rows.shape, dtype), mean=mean, rstd=rstd,
+            ones=layout.full((features,), 1, dtype), zeros=layout.zeros((features,), dtype),
             unused=layout.empty((features,), dtype), work={},
         )  # fmt: skip
 
@@ -65,7 +68,7 @@ class LayerNorm(Module):
 
     def _settle(self, rows, a):
         """Copy rows to where `a` lies, if they are not a view of it."""
-        if not (rows.owner is a.owner if layout.on_gpu(a) else np.may_share_memory(rows, a)):
+        if not _shared(rows, a):
             a[...] = from_rows(rows, a.shape, len(self.normalized_shape))
         return a
 
@@ -92,5 +95,12 @@ class LayerNorm(Module):
             twin.layer_norm_backward_weight(dy, x, p.mean, p.rstd, dw, db, p.work[twin])
         if not input_gradient:
             return None
-        twin.layer_norm_backward_input(dy, x, weight, p.mean, p.rstd, p.dx_rows)
-        return self._settle(p.dx_rows, p.dx)
+        dx = p.dx.take()
+        rows = self._rows(dx) if p.dx_rows is None else p.dx_rows.take()
+        twin.layer_norm_backward_input(dy, x, weight, p.mean, p.rstd, rows)
+        return self._settle(rows, dx)
+
+
+def _shared(rows, a):
+    """Say whether the rows are a view of `a`."""
+    return rows.owner is a.owner if layout.on_gpu(a) else np.may_share_memory(rows, a)

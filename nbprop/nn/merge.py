@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -67,7 +68,7 @@ class Concat(Merge):
         ends = np.cumsum([s[1] for s in shape]).tolist()
         y = layout.empty((shape[0][0], ends[-1], *shape[0][2:]), dtype)
         parts = [slice(end - s[1], end) for s, end in zip(shape, ends)]
-        return SimpleNamespace(y=y, parts=parts, dxs=[layout.empty(s, dtype) for s in shape])
+        return SimpleNamespace(y=y, parts=parts, dxs=[Lent(s, dtype) for s in shape])
 
     def forward(self, *xs):
         xs = self.inputs(xs)
@@ -81,6 +82,7 @@ class Concat(Merge):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        for part, dx in zip(p.parts, p.dxs):
+        dxs = tuple(lent.take() for lent in p.dxs)
+        for part, dx in zip(p.parts, dxs):
             dx[...] = dy[:, part]
-        return tuple(p.dxs)
+        return dxs

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbprop import layout, shapes
+from nbprop import layout, lent, shapes
 from nbprop.nn.parameter import Parameter, flatten, move
 
 __all__ = ["Module", "Parameter", "flatten"]
@@ -14,9 +14,10 @@ _PLANS = 4  # input shapes a layer keeps buffers for: training, its last short b
 class Module:
     """Base of layers and models.
 
-    A subclass sets its parameters as attributes and writes `allocate`, `forward` and `backward`. These two return
-    the layer's own buffers, which the next call with the same shape overwrites; calling the layer, `layer(x)`,
-    checks `x` and returns an array that belongs to the caller.
+    A subclass sets its parameters as attributes and writes `allocate`, `forward` and `backward`. `forward` returns the
+    layer's own buffer, which the next call with the same shape overwrites; calling the layer, `layer(x)`, checks `x`
+    and returns an array that belongs to the caller. What `backward` returns may be overwritten by its next call, too:
+    copy what you keep. (Large gradients on the host are not, for as long as you hold them: see `nbprop.lent`.)
     """
 
     training = True
@@ -48,7 +49,10 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward(x)")
 
     def backward(self, dy, input_gradient=True):
-        """Overwrite the parameters' gradients; return dx in the layer's own buffer, or None if not asked for."""
+        """Overwrite the parameters' gradients; return dx, or None if not asked for.
+
+        It lies in memory that `nbprop.lent` takes back when nobody refers to it: keep no dy and no dx in the layer.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define backward(dy)")
 
     def plan(self, x, shape=None):
@@ -72,6 +76,11 @@ class Module:
 
     def release(self):
         """Let go of all buffers, of the modules inside too: the next pass allocates them anew."""
+        self.forget()
+        lent.release()
+
+    def forget(self):
+        """Let go of the buffers of this module and those inside, but not of memory that all models share."""
         for module in self.modules():
             for name in _BUFFERS:
                 vars(module).pop(name, None)

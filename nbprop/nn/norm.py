@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter, as_input
 from nbprop.ops.norm.deviation import DIVISORS
@@ -41,9 +42,9 @@ class _Norm(Module):
     def allocate(self, shape, dtype):
         C = shape[1]
         self._check(C, shape, dtype)
-        y, dx = layout.empty(shape, dtype), layout.empty(shape, dtype)
+        y = layout.empty(shape, dtype)
         return SimpleNamespace(
-            y=y, y4=_image(y), dx=dx, dx4=_image(dx), statistics={},
+            y=y, y4=_image(y), dx=Lent(shape, dtype), statistics={},
             ones=layout.full((C,), 1, dtype), zeros=layout.zeros((C,), dtype),
             unused=(layout.empty((C,), dtype), layout.empty((C,), dtype)),
         )  # fmt: skip
@@ -91,8 +92,9 @@ class _Norm(Module):
         if not input_gradient:
             return None
         weight = p.ones if self.weight is None else self.weight.data
-        twin.norm_backward_input(dy, x, y, weight, s.mean, s.rstd, s.pull, s.sums, fixed, p.dx4, s.work)
-        return p.dx
+        dx = p.dx.take()
+        twin.norm_backward_input(dy, x, y, weight, s.mean, s.rstd, s.pull, s.sums, fixed, _image(dx), s.work)
+        return dx
 
 
 def _image(x):

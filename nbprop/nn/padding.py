@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -21,7 +22,7 @@ class _Border(Module):
     def allocate(self, shape, dtype):
         g = shapes.border2d(shape, self.padding, self.mode)
         border = g.padding, shapes.BORDERS.index(g.mode)
-        return SimpleNamespace(border=border, y=layout.empty(g.y_shape, dtype), dx=layout.empty(shape, dtype))
+        return SimpleNamespace(border=border, y=layout.empty(g.y_shape, dtype), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = shapes.check_array("x", x, 4)
@@ -35,8 +36,9 @@ class _Border(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("border", dy).border_backward(dy, p.dx, *p.border)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("border", dy).border_backward(dy, dx, *p.border)
+        return dx
 
 
 class ZeroPad2d(_Border):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -45,7 +46,7 @@ class MaxPool2d(Module):
             y=layout.empty(g.y_shape, dtype),
             winners=layout.empty(g.y_shape, np.int32),
             indices=layout.empty(g.y_shape, np.int64) if self.return_indices else None,
-            dx=layout.empty(shape, dtype),
+            dx=Lent(shape, dtype),
         )
 
     def forward(self, x):
@@ -65,8 +66,9 @@ class MaxPool2d(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("max_pool", dy).max_pool2d_backward(dy, p.winners, p.y if relu else None, p.dx, *p.window)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("max_pool", dy).max_pool2d_backward(dy, p.winners, p.y if relu else None, dx, *p.window)
+        return dx
 
 
 class AvgPool2d(Module):
@@ -99,7 +101,7 @@ class AvgPool2d(Module):
         return SimpleNamespace(
             window=(g.kernel, g.stride, g.padding, self.count_include_pad, divisor),
             y=layout.empty(g.y_shape, dtype),
-            dx=layout.empty(shape, dtype),
+            dx=Lent(shape, dtype),
         )
 
     def forward(self, x):
@@ -115,5 +117,6 @@ class AvgPool2d(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("avg_pool", dy).avg_pool2d_backward(dy, p.dx, *p.window)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("avg_pool", dy).avg_pool2d_backward(dy, dx, *p.window)
+        return dx

@@ -4,6 +4,7 @@ import threading
 from types import SimpleNamespace
 
 from nbprop import backend, jit, layout
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
@@ -49,9 +50,10 @@ class Product(Module):
         if not input_gradient:
             return None
         if p.dx is None:
-            p.dx = layout.empty(x.shape, x.dtype, x)
-        twin.backward_input(dy, self.weight.data, p.dx, p.g, work)
-        return p.dx
+            p.dx = Lent(x.shape, x.dtype, x)
+        dx = p.dx.take()
+        twin.backward_input(dy, self.weight.data, dx, p.g, work)
+        return dx
 
 
 def _workspace(twin, plan, dtype):

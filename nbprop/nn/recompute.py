@@ -39,7 +39,7 @@ class Recompute(Sequential):
     def _release_layers(self):
         """Free the buffers: whoever uses an output or a gradient still holds it."""
         for layer in self:
-            layer.release()
+            layer.forget()  # and not the memory of gradients, which the next layers need
 
 
 def _inner(chain):

@@ -49,9 +49,12 @@ class Sequential(Module):
         return x
 
     def backward(self, dy, input_gradient=True):
+        passed = [dy]
+        del dy  # each gradient is handed on without a reference left here: its memory is then soon free again
         for i in range(len(self.layers) - 1, self.first_learned - 1 if not input_gradient else -1, -1):
-            dy = backward(self.layers[i], i, self.takers, dy, input_gradient or i > self.first_learned)
-        return dy
+            wanted = input_gradient or i > self.first_learned
+            passed.append(backward(self.layers[i], i, self.takers, passed.pop(), wanted))
+        return passed.pop()
 
 
 def _pairs(layers):

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from nbprop import backend, layout
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 from nbprop.ops.softmax import check_axis
@@ -27,7 +28,7 @@ class Softmax(Module):
 
     def allocate(self, shape, dtype):
         axis = check_axis(self.dim, len(shape))
-        return SimpleNamespace(axis=axis, y=layout.empty(shape, dtype), dx=layout.empty(shape, dtype))
+        return SimpleNamespace(axis=axis, y=layout.empty(shape, dtype), dx=Lent(shape, dtype))
 
     def forward(self, x):
         x = check_array("x", x)
@@ -41,8 +42,9 @@ class Softmax(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        getattr(backend.twin("softmax", dy), f"{self.op}_backward")(p.y, dy, p.dx, p.axis)
-        return p.dx
+        dx = p.dx.take()
+        getattr(backend.twin("softmax", dy), f"{self.op}_backward")(p.y, dy, dx, p.axis)
+        return dx
 
 
 class LogSoftmax(Softmax):

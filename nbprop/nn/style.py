@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, jit, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.loss import Loss
 from nbprop.nn.module import Module, as_input
@@ -27,7 +28,7 @@ class GramMatrix(Module):
 
     def allocate(self, shape, dtype):
         N, C, _, _ = shape
-        return SimpleNamespace(y=layout.empty((N, C, C), dtype), dx=layout.empty(shape, dtype), work={})
+        return SimpleNamespace(y=layout.empty((N, C, C), dtype), dx=Lent(shape, dtype), work={})
 
     def forward(self, x):
         x = as_input(gram.check_input(x))
@@ -43,8 +44,9 @@ class GramMatrix(Module):
         if not input_gradient:
             return None
         twin, work = _twin(p, x)
-        twin.gram_backward(dy, x, p.dx, gram.scale(x, self.normalize), work)
-        return p.dx
+        dx = p.dx.take()
+        twin.gram_backward(dy, x, dx, gram.scale(x, self.normalize), work)
+        return dx
 
 
 def _twin(p, x):

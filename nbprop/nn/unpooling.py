@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 from nbprop.ops.avg_unpool import check_mode
@@ -22,7 +23,7 @@ class _Unpool2d(Module):
         shapes.pool2d_window(kernel_size, self.stride, padding)
 
     def allocate(self, shape, dtype):
-        return SimpleNamespace(dx=layout.empty(shape, dtype), g=None, y=None, owners=None)
+        return SimpleNamespace(dx=Lent(shape, dtype), g=None, y=None, owners=None)
 
     def _buffers(self, x, output_size):
         g = shapes.unpool2d(x.shape, self.kernel_size, self.stride, self.padding, output_size)
@@ -71,8 +72,9 @@ class MaxUnpool2d(_Unpool2d):
             return None
         if p.owners is None:
             p.owners = layout.empty(p.g.x_shape, np.int32, dy)
-        twin.max_unpool2d_backward(dy, indices, p.owners, p.dx)
-        return p.dx
+        dx = p.dx.take()
+        twin.max_unpool2d_backward(dy, indices, p.owners, dx)
+        return dx
 
 
 class AvgUnpool2d(_Unpool2d):
@@ -115,5 +117,6 @@ class AvgUnpool2d(_Unpool2d):
         if not input_gradient:
             return None
         twin = backend.twin("avg_unpool", dy)
-        twin.avg_unpool2d_backward(dy, p.dx, p.g.kernel, p.g.stride, p.g.padding, self.mode == "copy")
-        return p.dx
+        dx = p.dx.take()
+        twin.avg_unpool2d_backward(dy, dx, p.g.kernel, p.g.stride, p.g.padding, self.mode == "copy")
+        return dx

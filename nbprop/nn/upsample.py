@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from nbprop import backend, layout, shapes
+from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 from nbprop.ops import upsample
@@ -34,7 +35,7 @@ class Upsample(Module):
         y_shape, *axes = upsample.geometry(shape, dtype, self.size, self.scale_factor, self.mode,
                                            self.align_corners)
         y = layout.empty(y_shape, dtype)
-        return SimpleNamespace(axes=upsample.beside(y, *axes), y=y, dx=layout.empty(shape, dtype),
+        return SimpleNamespace(axes=upsample.beside(y, *axes), y=y, dx=Lent(shape, dtype),
                                work=upsample.workspace(shape, y_shape, dtype))
 
     def forward(self, x):
@@ -49,5 +50,6 @@ class Upsample(Module):
         dy = as_gradient(dy, p.y)
         if not input_gradient:
             return None
-        backend.twin("upsample", dy).upsample_backward(dy, p.dx, *p.axes, p.work)
-        return p.dx
+        dx = p.dx.take()
+        backend.twin("upsample", dy).upsample_backward(dy, dx, *p.axes, p.work)
+        return dx
