@@ -10,6 +10,7 @@ from oracle import assert_close, normal
 from test_cuda import SIMULATED, here, usable
 
 from nbprop import models, nn
+from nbprop.lent import Lent
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not usable(), reason="neither a GPU nor NUMBA_ENABLE_CUDASIM=1")]
 
@@ -118,6 +119,12 @@ def test_layers_equal_the_cpu(name, gpu):
     make, shape = LAYERS[name]
     layer = make()
     passes(layer, normal(shape, np.float32), gpu)
+
+
+def test_input_gradients_are_the_layers_own(gpu):
+    """However large: launches recognise the arrays that they had before."""
+    large = Lent((4, 16, 32, 32), np.float32, gpu.to_device(np.zeros(1)))
+    assert isinstance(large.take(), gpu.Array) and large.take() is large.take()
 
 
 @pytest.mark.skipif(SIMULATED, reason="takes minutes in the simulator; their blocks stand in the table")
