@@ -175,8 +175,8 @@ def chain(seen):
     """Layers of one shape, some inside others."""
     def three():
         return [nn.Conv2d(8, 8, 3, padding=1), Sees(seen), nn.BatchNorm2d(8), Sees(seen), nn.ReLU(), Sees(seen)]
-    return nn.Sequential(*three(), *three(), nn.Sequential(*three(), nn.Sequential(*three(), nn.Tanh())), *three(),
-                         nn.Residual(nn.Sequential(*three())), *three(), Sees(seen))  # fmt: skip
+    inside = nn.Sequential(*three(), nn.Sequential(*three(), nn.Sequential(*three()), nn.Tanh()), *three())
+    return nn.Sequential(*three(), inside, *three(), nn.Residual(nn.Sequential(*three())), *three(), Sees(seen))
 
 
 def test_a_deep_chain_takes_a_few_blocks(pool):
