@@ -22,6 +22,7 @@ class _Pool(threading.local):
 
     def __init__(self):
         self.blocks = []
+        self.largest = 0  # bytes of the largest array that may be asked for
 
 
 _own = _Pool()
@@ -39,6 +40,8 @@ class Lent:
         self.nbytes = math.prod(shape) * self.dtype.itemsize
         kept = self.nbytes < _SMALL or layout.goes_to_gpu(like)
         self.kept = layout.empty(shape, dtype, like) if kept else None
+        if not kept:
+            _own.largest = max(_own.largest, self.nbytes)
 
     def take(self):
         """Return the array to fill; what it holds is anyone's."""
@@ -49,20 +52,25 @@ class Lent:
 
 def release():
     """Let go of the calling thread's blocks that are free."""
+    _drop_free()
+    _own.largest = max(map(len, _own.blocks), default=0)
+
+
+def _drop_free():
     _own.blocks = [block for block in _own.blocks if _users(block)]
 
 
 def _block(size):
     """Return the smallest free block of `size` bytes or more.
 
-    Where there is none, the free ones are too small and are let go before another is allocated: what stays in the
-    end is of the size of a pass's largest gradients, whatever came before.
+    Where there is none, the free ones are too small and are let go before another is allocated, large enough for every
+    gradient of the layers so far: the second step finds what it needs, and pages that are not written take no memory.
     """
     fitting = [block for block in _own.blocks if block.size >= size and not _users(block)]
     if fitting:
         return min(fitting, key=len)
-    release()
-    block = layout.empty((size,), np.uint8)
+    _drop_free()
+    block = layout.empty((max(size, _own.largest),), np.uint8)
     _own.blocks.append(block)
     return block
 

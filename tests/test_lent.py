@@ -81,8 +81,8 @@ def test_through_whatever_holds_a_view(pool):
 
 
 def test_the_smallest_that_is_large_enough(pool):
-    held = [array(kib) for kib in (400, 100, 200)]
-    of_400, of_100, of_200 = map(address, held)
+    held = [array(kib) for kib in (100, 200, 400)]
+    of_100, of_200, of_400 = map(address, held)
     del held[:]
     a = array(150)
     b = array(80)
@@ -100,6 +100,15 @@ def test_blocks_that_are_too_small_are_let_go(pool):
     del large, kept
     lent.release()
     assert pool.blocks == []
+
+
+def test_blocks_are_large_enough_for_every_gradient_to_come(pool):
+    small, large = lent.Lent((100, 256), np.float32), lent.Lent((300, 256), np.float32)
+    where = address(small.take())
+    assert address(large.take()) == where
+    lent.release()
+    small.take()
+    assert [block.size >> 10 for block in pool.blocks] == [100]
 
 
 def test_random_taking_and_dropping(pool):

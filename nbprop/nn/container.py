@@ -6,7 +6,7 @@ from nbprop.nn.activation import ReLU
 from nbprop.nn.module import Module, flatten
 from nbprop.nn.pooling import MaxPool2d
 
-__all__ = ["backward", "check_parts", "joins", "own", "takers"]
+__all__ = ["check_parts", "joins", "own", "pass_back", "takers"]
 
 
 def check_parts(kind, parts):
@@ -76,13 +76,15 @@ def takers(layers, reader):
     return found
 
 
-def backward(layer, name, takers, dy, input_gradient):
-    """Run the backward pass of a layer, with a ReLU's that it takes over; there is none left for that ReLU."""
-    if name in takers:
-        return dy
-    if name in takers.values():
-        return layer.backward(dy, input_gradient, relu=True)
-    return layer.backward(dy, input_gradient)
+def pass_back(layer, held, input_gradient, relu):
+    """Run a layer's backward pass on the gradient in the list `held`, with the ReLU's that it takes over.
+
+    The call takes the gradient out of the list: if anything else referred to it meanwhile (a variable here, or the
+    arguments that ``**`` packs), its memory would not be free for the layers inside.
+    """
+    if relu:
+        return layer.backward(held.pop(), input_gradient, relu=True)
+    return layer.backward(held.pop(), input_gradient)
 
 
 def _offers_relu(method):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.container import backward, check_parts, joins, own, takers
+from nbprop.nn.container import check_parts, joins, own, pass_back, takers
 from nbprop.nn.merge import Add, Merge
 from nbprop.nn.module import Module, as_input
 
@@ -92,7 +92,10 @@ class Graph(Module):
         """Take the node's gradient out of `gradients`, and add what it gives its inputs to theirs."""
         name, layer, inputs = node
         wanted = any(input_gradient or source in self.learned for source in inputs)
-        dxs = backward(layer, name, self.takers, gradients.pop(name), wanted)
+        if name in self.takers:
+            dxs = gradients.pop(name)
+        else:
+            dxs = pass_back(layer, [gradients.pop(name)], wanted, name in self.takers.values())
         if not wanted:
             return
         for source, dx in zip(inputs, dxs if isinstance(layer, Merge) else (dxs,)):

@@ -1,6 +1,6 @@
 """A chain of modules with its parameters in one flat vector."""
 
-from nbprop.nn.container import backward, check_parts, joins, own, takers
+from nbprop.nn.container import check_parts, joins, own, pass_back, takers
 from nbprop.nn.module import Module, as_input
 
 __all__ = ["Sequential"]
@@ -52,8 +52,9 @@ class Sequential(Module):
         passed = [dy]
         del dy  # each gradient is handed on without a reference left here: its memory is then soon free again
         for i in range(len(self.layers) - 1, self.first_learned - 1 if not input_gradient else -1, -1):
-            wanted = input_gradient or i > self.first_learned
-            passed.append(backward(self.layers[i], i, self.takers, passed.pop(), wanted))
+            if i not in self.takers:
+                wanted = input_gradient or i > self.first_learned
+                passed.append(pass_back(self.layers[i], passed, wanted, i in self.takers.values()))
         return passed.pop()
 
 

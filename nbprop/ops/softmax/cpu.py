@@ -49,19 +49,15 @@ def _log_softmax_backward_row(y, dy, dx):
         dx[k] = dy[k] - exp(y[k]) * total
 
 
-@jit.scalar
-def _line(x, r):
-    """Line r of rows (lines, K), or of lines across memory (before, K, after)."""
-    if x.ndim == 2:
-        return x[r]
-    return x[r // x.shape[2], :, r % x.shape[2]]
-
-
 def _forward(row):
     @jit.kernel
     def forward(x, y, begin, end):
         for r in range(begin, end):
-            row(_line(x, r), _line(y, r))
+            if x.ndim == 2:
+                row(x[r], y[r])
+            else:
+                before, after = r // x.shape[2], r % x.shape[2]
+                row(x[before, :, after], y[before, :, after])
 
     @jit.driver
     def forward_tasks(x, y, count, tasks):
@@ -75,7 +71,11 @@ def _backward(row):
     @jit.kernel
     def backward(y, dy, dx, begin, end):
         for r in range(begin, end):
-            row(_line(y, r), _line(dy, r), _line(dx, r))
+            if y.ndim == 2:
+                row(y[r], dy[r], dx[r])
+            else:
+                before, after = r // y.shape[2], r % y.shape[2]
+                row(y[before, :, after], dy[before, :, after], dx[before, :, after])
 
     @jit.driver
     def backward_tasks(y, dy, dx, count, tasks):
