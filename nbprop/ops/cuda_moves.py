@@ -10,7 +10,8 @@ import functools
 import numpy as np
 
 from nbprop import gpu
-from nbprop.ops.cuda_quads import put_quad, quad
+from nbprop.ops.cuda_pixels import vectors
+from nbprop.ops.cuda_quads import put_quad
 
 __all__ = ["aligned", "columns_reader", "four", "geometry", "results_writer", "rows_reader", "straight", "table",
            "transposed", "windows_reader"]
@@ -43,9 +44,16 @@ def four(sizes, i):
     return sizes[i], sizes[i + 1], sizes[i + 2], sizes[i + 3]
 
 
+@gpu.device
+def _clear(q):
+    for j in range(q.size):
+        q[j] = 0
+
+
 @functools.cache
 def windows_reader(N, V, apart):
     """x at tap (kh, kw) and channel c of the windows of rows r, r + apart, ...; zero outside the image."""
+    get, _ = vectors(V)
 
     @gpu.device
     def read(x, q, source, top, left, r, kh, kw, c, KH, DH, DW, H, W, C):
@@ -54,14 +62,9 @@ def windows_reader(N, V, apart):
         for i in range(N):
             h, v = np.int32(top[r + i * apart] + down), np.int32(left[r + i * apart] + right)
             if kh < KH and h >= 0 and h < H and v >= 0 and v < W:
-                at = source[r + i * apart] + shift
-                if V == 4:
-                    q[i, 0], q[i, 1], q[i, 2], q[i, 3] = quad(x, at)
-                else:
-                    q[i, 0] = x[np.uint64(at)]
+                get(x, source[r + i * apart] + shift, q[i])
             else:
-                for j in range(V):
-                    q[i, j] = 0
+                _clear(q[i])
 
     return read
 
@@ -69,6 +72,7 @@ def windows_reader(N, V, apart):
 @functools.cache
 def columns_reader(N, V, apart):
     """Weights of tap (kh, kw), in reverse, and column o, for their rows n, n + apart, ... of CW."""
+    get, _ = vectors(V)
 
     @gpu.device
     def read(w, q, n, kh, kw, o, KH, KW, columns, sizes):
@@ -77,14 +81,9 @@ def columns_reader(N, V, apart):
         line = np.int64(((KH0 + KHS * (KH - 1 - kh)) * KWW + KW0 + KWS * (KW - 1 - kw)) * CW)
         for i in range(N):
             if kh < KH and n + i * apart < CW:
-                at = (line + n + i * apart) * columns + o
-                if V == 4:
-                    q[i, 0], q[i, 1], q[i, 2], q[i, 3] = quad(w, at)
-                else:
-                    q[i, 0] = w[np.uint64(at)]
+                get(w, (line + n + i * apart) * columns + o, q[i])
             else:
-                for j in range(V):
-                    q[i, j] = 0
+                _clear(q[i])
 
     return read
 
@@ -92,19 +91,15 @@ def columns_reader(N, V, apart):
 @functools.cache
 def rows_reader(N, V, apart):
     """a[k, n + first] of rows k, k + apart, ... below K, while n is below `stop`."""
+    get, _ = vectors(V)
 
     @gpu.device
     def read(a, q, k, K, n, stop, first, columns):
         for i in range(N):
             if k + i * apart < K and n < stop:
-                at = np.int64(k + i * apart) * columns + first + n
-                if V == 4:
-                    q[i, 0], q[i, 1], q[i, 2], q[i, 3] = quad(a, at)
-                else:
-                    q[i, 0] = a[np.uint64(at)]
+                get(a, np.int64(k + i * apart) * columns + first + n, q[i])
             else:
-                for j in range(V):
-                    q[i, j] = 0
+                _clear(q[i])
 
     return read
 

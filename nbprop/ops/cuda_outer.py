@@ -17,7 +17,7 @@ from nbprop import gpu
 from nbprop.gpu import cuda
 from nbprop.ops import cuda_moves as moves
 from nbprop.ops import cuda_tile as tiles
-from nbprop.ops.cuda_quads import quad
+from nbprop.ops.cuda_pixels import vectors
 
 __all__ = ["Groups", "outer", "run", "sum_parts", "sum_rows"]
 
@@ -130,6 +130,7 @@ def _kernel(tile, number, multiply, V, VB):
 @functools.cache
 def _pixels_reader(N, V, apart):
     """x at one tap and channel of the windows of pixels k, k + apart, ... below `stop`; ones in row M."""
+    get, _ = vectors(V)
 
     @gpu.device
     def read(x, q, k, stop, m, M, down, right, channel, H, W, C, SH, SW, OH, OW):
@@ -144,11 +145,7 @@ def _pixels_reader(N, V, apart):
                 if m == M:
                     q[i, 0] = 1
                 elif m < M and h >= 0 and h < H and v >= 0 and v < W:
-                    at = ((np.int64(n) * H + h) * W + v) * C + channel
-                    if V == 4:
-                        q[i, 0], q[i, 1], q[i, 2], q[i, 3] = quad(x, at)
-                    else:
-                        q[i, 0] = x[np.uint64(at)]
+                    get(x, ((np.int64(n) * H + h) * W + v) * C + channel, q[i])
 
     return read
 
