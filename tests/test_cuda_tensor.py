@@ -48,6 +48,7 @@ def test_fragments_are_where_the_manual_says(name, tile, monkeypatch):
     monkeypatch.setattr(tensor, "cuda", SimpleNamespace(local=local))
     monkeypatch.setattr(tensor, f"_mma_{name}", mma)
     monkeypatch.setattr(tensor, "two_bf16", lambda low, high: (low, high))
+    monkeypatch.setattr(tensor.gpu, "device", lambda function: function)
     form = getattr(tensor, name)(tile, None)
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((tile.BK, form.LA)), rng.standard_normal((tile.BK, form.LB))
@@ -57,7 +58,7 @@ def test_fragments_are_where_the_manual_says(name, tile, monkeypatch):
         words = []
         for t in range(32 * warp, 32 * warp + 32):
             given.clear()
-            form.step.py_func(np.zeros((tile.TM, tile.TN)), a.reshape(-1), 0, b.reshape(-1), 0, t)
+            form.step(np.zeros((tile.TM, tile.TN)), a.reshape(-1), 0, b.reshape(-1), 0, t)
             words.append(given.copy())
         count = tile.TM // 2 * across
         calls = [(manual_tf32 if name == "tf32" else manual_bf16)(each) for each in zip(*words)]
@@ -66,6 +67,6 @@ def test_fragments_are_where_the_manual_says(name, tile, monkeypatch):
             t, (g, q) = 32 * warp + lane, divmod(lane, 4)
             for i in range(tile.TM):
                 for j in range(across):
-                    r, c = form.row.py_func(t, i), form.column.py_func(t, j)
+                    r, c = form.row(t, i), form.column(t, j)
                     made[r, c : c + 2] = sums[i // 2 * across + j][g + i % 2 * 8, 2 * q : 2 * q + 2]
     np.testing.assert_allclose(made, a[:, : tile.BM].T @ b[:, : tile.BN], atol=1e-12)

@@ -131,10 +131,26 @@ def _summed(tile, LA, LB, row, column, rounded):
     return step
 
 
+def _fragments_product(mma, MT, NT):
+    """Make multiply(acc, a, b): add the products of MT fragments of rows by NT fragments of columns."""
+
+    @gpu.device
+    def multiply(acc, a, b):
+        for i in range(MT):
+            u, d = 2 * i, 2 * i + 1
+            for j in range(NT):
+                l, r = 2 * j, 2 * j + 1
+                acc[u, l], acc[u, r], acc[d, l], acc[d, r] = mma(a[i, 0], a[i, 1], a[i, 2], a[i, 3], b[j, 0], b[j, 1],
+                                                                 acc[u, l], acc[u, r], acc[d, l], acc[d, r])
+
+    return multiply
+
+
 def _tf32_step(tile, number, LA, LB):
     _, BN, BK, TM, TN = tile
     WM, WN, MT, NT = 8 * TM, 4 * TN, TM // 2, TN // 2
     ACROSS = BN // WN
+    multiply = _fragments_product(_mma_tf32, MT, NT)
 
     @gpu.device
     def step(acc, sa, a0, sb, b0, t):
@@ -151,13 +167,7 @@ def _tf32_step(tile, number, LA, LB):
             for j in range(NT):
                 at = np.uint32(b0 + k * LB + j * 8)
                 b[j, 0], b[j, 1] = sb[at], sb[at + np.uint32(4 * LB)]
-            for i in range(MT):
-                u, d = 2 * i, 2 * i + 1
-                for j in range(NT):
-                    l, r = 2 * j, 2 * j + 1
-                    acc[u, l], acc[u, r], acc[d, l], acc[d, r] = _mma_tf32(
-                        a[i, 0], a[i, 1], a[i, 2], a[i, 3], b[j, 0], b[j, 1],
-                        acc[u, l], acc[u, r], acc[d, l], acc[d, r])
+            multiply(acc, a, b)
 
     return step
 
@@ -166,6 +176,7 @@ def _bf16_step(tile, number, LA, LB):
     _, BN, BK, TM, TN = tile
     WM, WN, MT, NT = 8 * TM, 4 * TN, TM // 2, TN // 2
     ACROSS = BN // WN
+    multiply = _fragments_product(_mma_bf16, MT, NT)
 
     @gpu.device
     def step(acc, sa, a0, sb, b0, t):
@@ -184,12 +195,6 @@ def _bf16_step(tile, number, LA, LB):
                 for h in range(2):
                     at = np.uint32(b0 + (k + 8 * h) * LB + j * 8)
                     b[j, h] = two_bf16(sb[at], sb[at + np.uint32(LB)])
-            for i in range(MT):
-                u, d = 2 * i, 2 * i + 1
-                for j in range(NT):
-                    l, r = 2 * j, 2 * j + 1
-                    acc[u, l], acc[u, r], acc[d, l], acc[d, r] = _mma_bf16(
-                        a[i, 0], a[i, 1], a[i, 2], a[i, 3], b[j, 0], b[j, 1],
-                        acc[u, l], acc[u, r], acc[d, l], acc[d, r])
+            multiply(acc, a, b)
 
     return step
