@@ -130,8 +130,28 @@ def _total(threads):
 
 
 @functools.cache
+def _exponentials(threads, dtype):
+    """Make exponentials_of(z): a row's largest logit, and this thread's part of the sum of exp(z - largest)."""
+    highest_of = gpu.reduction(gpu.larger, threads, dtype)
+
+    @gpu.device
+    def exponentials_of(z):
+        C, first = z.size, cuda.threadIdx.x
+        highest = z[min(first, C - 1)]
+        for c in range(first + threads, C, threads):
+            highest = gpu.larger(highest, z[c])
+        highest = highest_of(highest)
+        total = z.dtype.type(0)
+        for c in range(first, C, threads):
+            total += exp(z[c] - highest)
+        return highest, total
+
+    return exponentials_of
+
+
+@functools.cache
 def _from_labels(threads, dtype):
-    highest_of, sum_of = (gpu.reduction(combine, threads, dtype) for combine in (gpu.larger, gpu.add))
+    exponentials_of, sum_of = _exponentials(threads, dtype), gpu.reduction(gpu.add, threads, dtype)
 
     @gpu.kernel
     def from_labels(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits):
@@ -140,13 +160,7 @@ def _from_labels(threads, dtype):
         scale = logits.dtype.type(_scale(divisors))
         for r in range(cuda.blockIdx.x, logits.shape[0], cuda.gridDim.x):
             z, d, t = logits[r], dlogits[r], labels[r]
-            highest = z[min(first, C - 1)]
-            for c in range(first + threads, C, threads):
-                highest = gpu.larger(highest, z[c])
-            highest = highest_of(highest)
-            total = z.dtype.type(0)
-            for c in range(first, C, threads):
-                total += exp(z[c] - highest)
+            highest, total = exponentials_of(z)
             total = sum_of(total)
             q, weights, product = z.dtype.type(0), z.dtype.type(0), z.dtype.type(0)
             if t != ignore_index:
@@ -178,7 +192,7 @@ def _from_labels(threads, dtype):
 
 @functools.cache
 def _from_probabilities(threads, dtype):
-    highest_of, sum_of = (gpu.reduction(combine, threads, dtype) for combine in (gpu.larger, gpu.add))
+    exponentials_of, sum_of = _exponentials(threads, dtype), gpu.reduction(gpu.add, threads, dtype)
 
     @gpu.kernel
     def from_probabilities(logits, target, weight, sharp, smooth, divisors, losses, dlogits):
@@ -187,13 +201,7 @@ def _from_probabilities(threads, dtype):
         scale = logits.dtype.type(_scale(divisors))
         for r in range(cuda.blockIdx.x, logits.shape[0], cuda.gridDim.x):
             z, d, share = logits[r], dlogits[r], target[r]
-            highest = z[min(first, C - 1)]
-            for c in range(first + threads, C, threads):
-                highest = gpu.larger(highest, z[c])
-            highest = highest_of(highest)
-            total = z.dtype.type(0)
-            for c in range(first, C, threads):
-                total += exp(z[c] - highest)
+            highest, total = exponentials_of(z)
             total = sum_of(total)
             weights, product = z.dtype.type(0), z.dtype.type(0)
             for c in range(first, C, threads):
