@@ -12,7 +12,9 @@ from nbprop import gpu, jit
 from nbprop.gpu import cuda
 from nbprop.ops.cuda_quads import put_quad, quad
 
-__all__ = ["grid", "lanes", "pixel", "place", "power_of_two", "split", "vectors"]
+__all__ = ["grid", "lanes", "pixel", "place", "power_of_two", "row_threads", "split", "vectors"]
+
+_WARP = 32
 
 
 def lanes(C, *arrays):
@@ -26,6 +28,11 @@ def power_of_two(number, most):
     while power < number and power < most:
         power *= 2
     return power
+
+
+def row_threads(elements):
+    """Return how many threads share a row: a power of two, one each or a whole block, but at least a warp."""
+    return max(power_of_two(elements, gpu.THREADS), min(_WARP, gpu.THREADS))
 
 
 def grid(rows, columns):

@@ -10,10 +10,9 @@ import numpy as np
 
 from nbprop import gpu, jit
 from nbprop.gpu import cuda
+from nbprop.ops.cuda_pixels import row_threads
 from nbprop.ops.flat import rows
 from nbprop.ops.vecmath import exp, log
-
-_WARP = 32
 
 
 def check_labels(labels, weight, ignore_index, checks):
@@ -45,10 +44,7 @@ def from_probabilities(logits, target, weight, label_smoothing, divisors, losses
 def _run(make, z, *arguments):
     if not z.size:
         return
-    threads = _WARP  # of one row: as many as it has classes, or a whole block
-    while threads < z.shape[1] and threads < gpu.THREADS:
-        threads *= 2
-    threads = min(threads, gpu.THREADS)
+    threads = row_threads(z.shape[1])
     make(threads, z.dtype)[min(len(z), 1 << 16), threads](z, *arguments)
 
 

@@ -12,9 +12,8 @@ import numpy as np
 from nbprop import gpu
 from nbprop.gpu import cuda
 from nbprop.ops.cuda_columns import add_parts, part, plan
-from nbprop.ops.cuda_pixels import lanes, power_of_two, vectors
+from nbprop.ops.cuda_pixels import lanes, row_threads, vectors
 
-_WARP = 32
 _RESIDENT = 1024  # threads that a multiprocessor holds at least: 64 registers each
 _BLOCK = 64  # rows that are summed up in the dtype of x
 
@@ -27,7 +26,7 @@ def workspace(rows, features, dtype):
 def layer_norm_forward(x, weight, bias, eps, mean, rstd, y):
     V = lanes(x.shape[1], x, weight, bias, y)
     if x.size:
-        threads = _threads(x.shape[1] // V)
+        threads = row_threads(x.shape[1] // V)
         forward = _forward(V, threads, x.dtype)
         forward[len(x), threads](x.reshape(-1), weight, bias, eps, mean, rstd, y.reshape(-1))
 
@@ -35,7 +34,7 @@ def layer_norm_forward(x, weight, bias, eps, mean, rstd, y):
 def layer_norm_backward_input(dy, x, weight, mean, rstd, dx):
     V = lanes(x.shape[1], dy, x, weight, dx)
     if x.size:
-        threads = _threads(x.shape[1] // V)
+        threads = row_threads(x.shape[1] // V)
         backward = _input(V, threads, x.dtype)
         backward[len(x), threads](dy.reshape(-1), x.reshape(-1), weight, mean, rstd, dx.reshape(-1))
 
@@ -49,10 +48,6 @@ def layer_norm_backward_weight(dy, x, mean, rstd, dw, db, work):
         sums[cut.grid, cut.threads](dy.reshape(-1), x.reshape(-1), mean, rstd, work.parts, cut.size)
         for i, gradient in enumerate((dw, db)):
             add_parts(work.parts[i : i + 1, : cut.size[3]], gradient.reshape(1, 1, F))
-
-
-def _threads(groups):
-    return max(power_of_two(groups, gpu.THREADS), min(_WARP, gpu.THREADS))
 
 
 @functools.cache

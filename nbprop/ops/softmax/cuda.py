@@ -8,10 +8,9 @@ import functools
 
 from nbprop import gpu
 from nbprop.gpu import cuda
+from nbprop.ops.cuda_pixels import row_threads
 from nbprop.ops.flat import lines
 from nbprop.ops.vecmath import exp, log
-
-_WARP = 32
 
 
 def softmax_forward(x, y, axis):
@@ -38,10 +37,7 @@ def _run(make, logarithm, axis, *arrays):
     if after > 1:
         make(logarithm, 1, gpu.THREADS, arrays[0].dtype)[gpu.blocks(before * after), gpu.THREADS](*views)
         return
-    share = _WARP  # threads of one line: as many as it has elements, or all
-    while share < K and share < gpu.THREADS:
-        share *= 2
-    share = min(share, gpu.THREADS)
+    share = row_threads(K)
     make(logarithm, share, share, arrays[0].dtype)[min(before, 1 << 20), share](*views)
 
 
