@@ -61,6 +61,7 @@ __all__ = [
     "multiply",
     "reduction",
     "synchronize",
+    "thread_sum",
     "to_device",
     "to_host",
     "uint32",
@@ -137,6 +138,15 @@ def reduction(combine, threads, dtype, width=1):
         return partial[t % width]
 
     return total
+
+
+@device
+def thread_sum(values, threads):
+    """This thread's part of a flat array's float64 sum, for `reduction`: elements go round a block's threads."""
+    mine = 0.0
+    for i in range(cuda.threadIdx.x, values.size, threads):
+        mine += np.float64(values[i])
+    return mine
 
 
 class Array:

@@ -114,13 +114,10 @@ def _total(threads):
 
     @gpu.kernel
     def total(losses, divisors, value):
-        mine = 0.0
-        for r in range(cuda.threadIdx.x, losses.size, threads):
-            mine += np.float64(losses[r])
-        mine = sum_of(mine)
+        whole = sum_of(gpu.thread_sum(losses, threads))
         if cuda.threadIdx.x == 0:
             scale = _scale(divisors)
-            value[0] = mine * scale if scale != 0 else math.nan
+            value[0] = whole * scale if scale != 0 else math.nan
 
     return total
 

@@ -50,12 +50,9 @@ def _total(threads):
 
     @gpu.kernel
     def total(partial, scale, value):
-        mine = 0.0
-        for k in range(cuda.threadIdx.x, partial.size, threads):
-            mine += partial[k]
-        mine = sum_of(mine)
+        whole = sum_of(gpu.thread_sum(partial, threads))
         if cuda.threadIdx.x == 0:
-            value[0] = mine * scale
+            value[0] = whole * scale
 
     return total
 

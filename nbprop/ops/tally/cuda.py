@@ -20,10 +20,7 @@ def _count_step(threads):
 
     @gpu.kernel
     def count_step(value, rows, squares, y, target, ledger):
-        mine = 0.0
-        for k in range(cuda.threadIdx.x, squares.size, threads):
-            mine += squares[k]
-        health = value[0] + sum_of(mine)
+        health = value[0] + sum_of(gpu.thread_sum(squares, threads))
         mine = 0.0
         for r in range(cuda.threadIdx.x, target.size, threads):
             best = 0

@@ -107,10 +107,7 @@ def _add(threads):
     @gpu.kernel(launch_bounds=threads)
     def add_parts(parts, sums, scale):
         n, t = cuda.blockIdx.x, cuda.threadIdx.x
-        total = 0.0
-        for i in range(t, parts.shape[1], threads):
-            total += parts[n, i]
-        total = total_of(total)
+        total = total_of(gpu.thread_sum(parts[n], threads))
         for i in range(t, sums.shape[1], threads):
             sums[n, i] = scale * total if i == 0 else 0.0
 
