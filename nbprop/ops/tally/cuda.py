@@ -1,13 +1,12 @@
 """Count a step on the GPU: one launch of one block."""
 
 import functools
-import math
 
 import numpy as np
 
 from nbprop import gpu
 from nbprop.gpu import cuda
-from nbprop.ops.tally import BAD_LOSS, BAD_STEP, CORRECT, GATE, LOSS, STEPS
+from nbprop.ops.tally.ledger import enter
 
 
 def count_step(value, rows, squares, y, target, ledger):
@@ -28,14 +27,8 @@ def _count_step(threads):
                 if y[r, c] > y[r, best]:
                     best = c
             mine += 1.0 if best == target[r] else 0.0
-        mine = sum_of(mine)
+        correct = sum_of(mine)
         if cuda.threadIdx.x == 0:
-            ledger[CORRECT] += mine
-            ledger[LOSS] += value[0] * rows
-            ledger[STEPS] += 1
-            if ledger[GATE] == 0 and not math.isfinite(health):
-                ledger[GATE] = math.nan
-                ledger[BAD_STEP] = ledger[STEPS]
-                ledger[BAD_LOSS] = value[0]
+            enter(ledger, value[0], rows, correct, health)
 
     return count_step
