@@ -33,7 +33,7 @@ def small_blocks(request, monkeypatch):
     monkeypatch.setattr(fast, "_WEIGHTS", 0 if request.param == "staged" else 1 << 40)
     monkeypatch.setattr(fast, "_SUMS", 1)
     monkeypatch.setattr(fast, "_CHUNK_BLOCK", 1 if request.param == "staged" else 1 << 14)
-    monkeypatch.setattr(fast, "_CHUNK", (1, 2))
+    monkeypatch.setattr(fast, "_CHUNKS", ((4, 1), (16, 2)))
     monkeypatch.setattr(fast, "_RUN", 3)
     monkeypatch.setattr(fast, "_FEW", 0)  # the weights are transformed for all, or by each for itself
     monkeypatch.setattr(fast, "_OWN", 1 if request.param == "staged" else 1 << 40)

@@ -1,11 +1,11 @@
-"""Which algorithm serves which convolution: the direct kernel, or Winograd's with tiles of 4 x 4."""
+"""Which algorithm serves which convolution: the direct kernel, one column at a time or several, or Winograd's 4 x 4."""
 
 import contextlib
 import contextvars
 
 from nbprop.ops.conv import fast, plan, spread, wide
 
-__all__ = ["exact", "exact_convolution", "explain", "forced", "using_tile", "winograd_tile"]
+__all__ = ["exact", "exact_convolution", "explain", "forced", "largest_tiles", "using_tile", "winograd_tile"]
 
 _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 

@@ -24,15 +24,13 @@ _WEIGHTS = 4 * 1024 * 1024
 # tasks always do.
 _OWN = 64
 _FEW = 4
-# The weight gradient: bytes of a task's own sums, of a block's tiles (and as many again as the sums have, which are
-# read and written once per block), and of all chunks' results; the most chunks of so many tiles or more; and the tiles
-# that one sum runs over before it is added to the others.
+# The weight gradient's, in bytes: a task's own sums; a block's tiles, besides as many again as the sums have, which are
+# read and written once per block; all chunks' results.
 _SUMS = 2560 * 1024
 _CHUNK_BLOCK = 256 * 1024
 _RESULTS = 4 * 1024 * 1024
-_CHUNKS = 4, 16
-_CHUNK = 48, 192
-_RUN = 512
+_CHUNKS = (4, 48), (16, 192)  # of the tiles: up to 4 of at least 48 each, or up to 16 of at least 192
+_RUN = 512  # tiles that one sum runs over before it is added to the others
 
 
 def serves(g):
@@ -72,18 +70,19 @@ def plan(kind, g, m, dtype):
     tiling = winograd.Tiling(g.N, H, W, C, OH, OW, O, *padding, m, TH, TW, CP, OP, 0)
     count, byte = g.N * TH * TW, points * dtype.itemsize
     if kind == "weight":
-        return _weight_plan(tiling, count, byte, _fitting(mr, C), nv, nv * L)
+        return _weight_plan(tiling, count, dtype.itemsize, _fitting(mr, C), nv, nv * L)
     staged = byte * C * OP > _WEIGHTS
     most, bytes_per_tile = (count, byte * CP) if staged else (-(-count // _ITEMS), byte * (CP + OP))
     TB = -(-max(min((_STAGE if staged else _BLOCK) // bytes_per_tile, most), 1) // mr) * mr
     return Pass(tiling._replace(TB=TB), mr, nv, np.arange(TB) * CP, np.arange(TB) * (nv * L if staged else OP), staged)
 
 
-def _weight_plan(g, count, byte, mr, nv, P):
+def _weight_plan(g, count, itemsize, mr, nv, P):
     """Return the weight gradient's Pass: its rows are channels, repeated to fill the last tile."""
+    byte = (g.M + 2) ** 2 * itemsize
     slab = max(1, min(_SUMS // (byte * g.C * P), g.OP // P)) * P
-    spread = max(min(most, count // least) for most, least in zip(_CHUNKS, _CHUNK))
-    chunks = max(1, min(spread, _RESULTS // (byte // (g.M + 2) ** 2 * 9 * g.C * g.O)))
+    spread = max(min(most, count // least) for most, least in _CHUNKS)
+    chunks = max(1, min(spread, _RESULTS // (itemsize * 9 * g.C * g.O)))
     chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
     rows = np.minimum(np.arange(-(-g.C // mr) * mr), g.C - 1)
     TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * g.C * slab) // (byte * (g.CP + slab)), -(-count // chunks)))
@@ -156,6 +155,13 @@ def _edge(p):
     return p.g.M**2 * p.g.OP + 10 * 16
 
 
+def _share_out(p, room, each, edges):
+    """Return a row of `room`, of `each` elements, and one of `edges` for every task that both have memory for."""
+    edge = _edge(p)
+    tasks = min(jit.threads(), room.size // each, edges.size // edge)
+    return room[: tasks * each].reshape(tasks, each), edges[: tasks * edge].reshape(tasks, edge)
+
+
 def correlate(x, w, rotated, b, y, p, work, floor):
     """Fill y (flat) with max(b + x correlated with w, floor); `w` (flat) has the memory order KH, KW, C, O.
 
@@ -163,14 +169,12 @@ def correlate(x, w, rotated, b, y, p, work, floor):
     """
     g, (shared, room, edges, bias) = p.g, work
     lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
-    each, edge, transformed = _room(p, lanes, P), _edge(p), _transformed(g, P, lanes)
-    edges = edges[: edges.size // edge * edge].reshape(-1, edge)
-    tasks = min(edges.shape[0], jit.threads(), room.size // each)
+    rooms, edges = _share_out(p, room, _room(p, lanes, P), edges)
+    tasks = len(rooms)
     bias[: g.O] = b
     bias[g.O : g.OP + P] = 0
     count = g.N * g.TH * g.TW
     if p.staged:
-        rooms = room[: tasks * each].reshape(tasks, each)
         take, finish = winograd.staged(g.M, p.mr, p.nv)
         for first in range(0, count, g.TB):
             last = min(first + g.TB, count)
@@ -178,10 +182,11 @@ def correlate(x, w, rotated, b, y, p, work, floor):
             finish(shared, w, rotated, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
                    -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, tasks)
         return
-    own = _brings_its_own(g, tasks) and room.size >= tasks * (each + transformed)
-    each += transformed if own else 0
-    rooms = room[: tasks * each].reshape(tasks, each)
-    if not own:
+    larger = rooms.shape[1] + _transformed(g, P, lanes)
+    own = _brings_its_own(g, tasks) and room.size >= tasks * larger
+    if own:
+        rooms = room[: tasks * larger].reshape(tasks, larger)
+    else:
         winograd.weights(g.M)(w, rotated, g, P, rooms, shared, lanes, tasks)
     short = g.C == winograd.SHORT[1] and p.nv == 1 and simd.registers() == 32
     winograd.blocked(g.M, p.mr, p.nv, short)(x, w, rotated, own, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges,
@@ -191,14 +196,13 @@ def correlate(x, w, rotated, b, y, p, work, floor):
 def weight_gradient(x, dy, dw, db, p, work):
     """Fill dw and db (flat); `work` holds flat arrays of the sizes of `gradient_memory`."""
     g, (results, room, edges, constants) = p.g, work
-    lanes, edge, P = simd.lanes(x.dtype), _edge(p), panel(p, x.dtype)
-    each = _gradient_room(p, lanes)
-    edges = edges[: edges.size // edge * edge].reshape(-1, edge)
-    tasks = min(edges.shape[0], jit.threads(), room.size // each)
+    lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
+    rooms, edges = _share_out(p, room, _gradient_room(p, lanes), edges)
+    tasks = len(rooms)
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
-        x, dy, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, room[: tasks * each].reshape(tasks, each),
-        edges, _RUN // g.TB * g.TB, lanes, tasks)
+        x, dy, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges, _RUN // g.TB * g.TB, lanes,
+        tasks)
     outer.add_chunks(partials, dw, db, tasks)

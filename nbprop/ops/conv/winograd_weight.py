@@ -74,7 +74,7 @@ def _steps(m, mr, nv):
                 width = min(lanes, g.O - o)
                 for tap in range(9):
                     if more:
-                        add(edge, tap * lanes, dw, (tap * g.C + c) * g.O + o, width)
+                        _add(edge, tap * lanes, dw, (tap * g.C + c) * g.O + o, width)
                     else:
                         simd.copy(edge, tap * lanes, dw, (tap * g.C + c) * g.O + o, width)
 
@@ -82,7 +82,7 @@ def _steps(m, mr, nv):
 
 
 @jit.kernel
-def add(source, start, target, at, count):
+def _add(source, start, target, at, count):
     """Add source[start ..] to target[at ..]."""
     for i in range(count):
         target[at + i] += source[start + i]
