@@ -26,5 +26,6 @@ def borrow(sizes, dtype):
     memory = getattr(_own, "memory", None)
     if memory is None or memory.size < end:
         # Twice as much as asked for: all that a growing need leaves behind is then no more than it takes in the end.
-        memory = _own.memory = layout.empty((2 * end,), "u1")
+        with layout.beside(None):  # on the host, whatever the caller allocates beside: the thread keeps it
+            memory = _own.memory = layout.empty((2 * end,), "u1")
     return [memory[s : s + size * dtype.itemsize].view(dtype) for s, size in zip(starts, sizes)]
