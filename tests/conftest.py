@@ -1,5 +1,6 @@
 """What every test needs: two threads, so that the suite is the same on a laptop and on a server."""
 
+import importlib
 import os
 
 # Before numba is imported. Tests that want another number start a process of their own.
@@ -20,6 +21,18 @@ def all_threads():
 
     yield
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The CUDA module; in the simulator with few threads per block, and small tiles."""
+    gpu = importlib.import_module("nbprop.gpu")
+    if gpu.SIMULATED:
+        monkeypatch.setattr(gpu, "THREADS", 4)
+        monkeypatch.setattr(gpu, "_MOST_BLOCKS", 2)
+        tile = importlib.import_module("nbprop.ops.cuda_tile")
+        monkeypatch.setattr(tile, "TILES", {4: (tile.Tile(16, 16, 4, 4, 4),)})
+    return gpu
 
 
 def pytest_collection_modifyitems(items):

@@ -1,55 +1,23 @@
 """Every op's third twin against the first: in the simulator (NUMBA_ENABLE_CUDASIM=1), or on a GPU (-m gpu)."""
 
 import importlib
-import importlib.util
 import inspect
-import os
 import pathlib
 
 import numpy as np
 import pytest
 from cuda_cases import arguments_of, every_case
+from device import KERNELS, SIMULATED, here
 from oracle import assert_close, memory_orders, normal
 
 from nbprop import backend, layout, ops, precision, shapes
 from nbprop.ops.add import add_forward
 from nbprop.ops.softmax import softmax_forward
 
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
-
-
-def usable():
-    """Say whether there is something to run kernels on."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return False
-    if SIMULATED:
-        return True
-    from numba import cuda
-
-    return cuda.is_available()
-
-
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not usable(), reason="neither a GPU nor NUMBA_ENABLE_CUDASIM=1")]
+pytestmark = KERNELS
 # The simulator runs each thread of the GPU as one of Python: small arrays, and of one dtype.
 CASES = [c for c in every_case() if not SIMULATED or (c[2] == c[1].dtypes[0] and not c[1].big)]
 BOUND = {"float32": 1e-5, "float64": 1e-12}
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """The CUDA module; in the simulator with few threads per block."""
-    gpu = importlib.import_module("nbprop.gpu")
-    if SIMULATED:
-        monkeypatch.setattr(gpu, "THREADS", 4)
-        monkeypatch.setattr(gpu, "_MOST_BLOCKS", 2)
-    return gpu
-
-
-def here(values):
-    """Copy what is on the GPU to the host."""
-    gpu = importlib.import_module("nbprop.gpu")
-    values = values if isinstance(values, (tuple, list)) else (values,)
-    return [gpu.to_host(v) if isinstance(v, gpu.Array) else v for v in values]
 
 
 @pytest.mark.parametrize(("label", "case", "dtype"), CASES, ids=[c[0] for c in CASES])

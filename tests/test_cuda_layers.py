@@ -6,25 +6,13 @@ import inspect
 
 import numpy as np
 import pytest
+from device import KERNELS, SIMULATED, here
 from oracle import assert_close, normal
-from test_cuda import SIMULATED, here, usable
 
 from nbprop import models, nn
 from nbprop.lent import Lent
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not usable(), reason="neither a GPU nor NUMBA_ENABLE_CUDASIM=1")]
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """The CUDA module; in the simulator with few threads per block, and small tiles."""
-    gpu = importlib.import_module("nbprop.gpu")
-    if SIMULATED:
-        monkeypatch.setattr(gpu, "THREADS", 4)
-        monkeypatch.setattr(gpu, "_MOST_BLOCKS", 2)
-        tile = importlib.import_module("nbprop.ops.cuda_tile")
-        monkeypatch.setattr(tile, "TILES", {4: (tile.Tile(16, 16, 4, 4, 4),)})
-    return gpu
+pytestmark = KERNELS
 
 
 def doubled(x):

@@ -6,7 +6,6 @@ of its registers ends in the summary of the test run.
 
 import importlib
 import importlib.util
-import os
 import pathlib
 import re
 import shutil
@@ -16,14 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cuda_cases import arguments_of, every_case
+from device import COMPILER
 
 from nbprop import precision
 from nbprop.shapes import Linear
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1",
-    reason="numba-cuda is not installed, or simulated",
-)
+pytestmark = COMPILER
 CAPABILITIES = (7, 5), (8, 0), (9, 0)
 CASES = [c for c in every_case() if not c[1].reads]
 

@@ -1,17 +1,13 @@
 """What each thread of a warp gives to mma.sync, against where PTX's manual says that it stands; no GPU is needed."""
 
 import importlib
-import importlib.util
-import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from device import COMPILER
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1",
-    reason="numba-cuda is not installed, or simulated",
-)
+pytestmark = COMPILER
 
 
 def manual_tf32(words):

@@ -8,14 +8,13 @@ A memory checker runs this file, and test_cuda.py, as
 """
 
 import copy
-import importlib
 import json
 import pickle
 
 import numpy as np
 import pytest
+from device import KERNELS, SIMULATED
 from oracle import assert_close, normal
-from test_cuda import SIMULATED, usable
 
 import nbprop
 from nbprop import models, nn, ops, optim
@@ -26,23 +25,11 @@ from nbprop.data import Dataset
 from nbprop.data.batches import Batches, GpuBatches
 from nbprop.trainer import Trainer, TrainingDiverged
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not usable(), reason="neither a GPU nor NUMBA_ENABLE_CUDASIM=1")]
+pytestmark = KERNELS
 MAKERS = [
     lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
     lambda p: optim.AdamW([{"params": [next(p)]}, {"params": [*p], "lr": 0.1}], 0.05),
 ]
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """The CUDA module; in the simulator with few threads per block, and small tiles."""
-    gpu = importlib.import_module("nbprop.gpu")
-    if SIMULATED:
-        monkeypatch.setattr(gpu, "THREADS", 4)
-        monkeypatch.setattr(gpu, "_MOST_BLOCKS", 2)
-        tile = importlib.import_module("nbprop.ops.cuda_tile")
-        monkeypatch.setattr(tile, "TILES", {4: (tile.Tile(16, 16, 4, 4, 4),)})
-    return gpu
 
 
 def mlp():

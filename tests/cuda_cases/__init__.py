@@ -18,6 +18,9 @@ from oracle import normal
 
 from nbprop import layout
 
+# Sums down columns cut as in a larger array: several strips, and several chunks of rows.
+COLUMNS = {"cuda_columns._STRIP": 2, "cuda_columns._ROWS": 1, "cuda_columns._SIDE": 2}
+
 
 class Given:
     """An array argument, made anew for each dtype and run by `make(dtype, seed)`."""
@@ -39,6 +42,21 @@ def weights(*shape):
 def given(make):
     """An array of your own: make(dtype)."""
     return Given(lambda dtype, seed: make(dtype))
+
+
+def wide(*shape):
+    """An array as `a` makes it, of float64 in every case."""
+    return a(*shape, dtype=np.float64)
+
+
+def positive(*shape):
+    """Numbers of float64 from 1 on."""
+    return given(lambda dtype: np.abs(wide(*shape).make(dtype, 7)) + 1)
+
+
+def shifted(*shape):
+    """Random numbers about 50."""
+    return given(lambda dtype: a(*shape).make(dtype, 3) + dtype.type(50))
 
 
 class Work:

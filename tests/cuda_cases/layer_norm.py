@@ -1,23 +1,7 @@
-import numpy as np
-
-from cuda_cases import Work, a, given, public, twin
-
-
-def wide(*shape):
-    return a(*shape, dtype=np.float64)
-
-
-def positive(*shape):
-    return given(lambda dtype: np.abs(wide(*shape).make(dtype, 7)) + 1)
-
-
-def shifted(*shape):
-    return given(lambda dtype: a(*shape).make(dtype, 3) + dtype.type(50))
-
+from cuda_cases import COLUMNS, Work, a, positive, public, shifted, twin, wide
 
 LOOSE = {"float32": 1e-4}  # a mean of 50 leaves fewer digits for the deviations
-SMALL = {"_BLOCK": 2, "cuda_columns._STRIP": 2, "cuda_columns._ROWS": 1, "cuda_columns._SIDE": 2,
-         "cuda_columns._BLOCKS": 4}
+SMALL = COLUMNS | {"_BLOCK": 2, "cuda_columns._BLOCKS": 4}
 
 CASES = [
     twin("layer_norm", "layer_norm_forward", shifted(3, 20), a(20), a(20), 1e-5, wide(3), wide(3), a(3, 20),

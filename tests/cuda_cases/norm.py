@@ -1,26 +1,11 @@
-import numpy as np
-
-from cuda_cases import Work, a, given, public, twin
+from cuda_cases import COLUMNS, Work, a, positive, public, shifted, twin, wide
 
 X, Y = a(2, 4, 3, 3), a(2, 4, 3, 3)
 
 
-def wide(*shape):
-    return a(*shape, dtype=np.float64)
-
-
-def positive(*shape):
-    return given(lambda dtype: np.abs(wide(*shape).make(dtype, 7)) + 1)
-
-
-def shifted(*shape):
-    return given(lambda dtype: a(*shape).make(dtype, 3) + dtype.type(50))
-
-
 # B, G of four normalised channels: batch, instance, group norm, and MVN across channels.
 GROUPS = (1, 4), (2, 4), (2, 2), (2, 1)
-SMALL = {"_BLOCK": 2, "cuda_columns._STRIP": 2, "cuda_columns._ROWS": 1, "cuda_columns._SIDE": 2,
-         "cuda_columns._BLOCKS": 8}
+SMALL = COLUMNS | {"_BLOCK": 2, "cuda_columns._BLOCKS": 8}
 
 CASES = [
     *(twin("norm", "norm_statistics", shifted(2, 4, 3, 3), wide(B, G), wide(B, G), Work((2, 4, 3, 3), B),
