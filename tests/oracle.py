@@ -12,6 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 HAVE_TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
 
 def rng(*seed):
@@ -25,6 +26,15 @@ def normal(shape, dtype=np.float64, seed=0):
     a = layout.empty(shape, dtype)
     a[...] = rng(seed, *shape).standard_normal(shape)
     return a
+
+
+def both(function, *args, **kwargs):
+    """What `function` returns, and what it returns by the reference twins."""
+    from nbprop import backend
+
+    with backend.using("reference"):
+        expected = function(*args, **kwargs)
+    return function(*args, **kwargs), expected
 
 
 # The ways a caller's array can lie in memory: every public function must give the same answer for each.

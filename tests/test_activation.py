@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
@@ -87,7 +87,7 @@ def test_tuned_is_reference(case, shape, dtype):
     assert_close(dx, expected[1], TOLERANCE[np.dtype(dtype)])
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
+@needs_torch
 @layers
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_as_torch(kind, kwargs, dtype):
@@ -198,7 +198,7 @@ def test_prelu_reference_gradient():
             assert_close(dw, numeric_gradient(by_weight, layer.weight.data.copy(), dy), 1e-7)
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
+@needs_torch
 @pytest.mark.parametrize("shape", [(6, 5), (2, 5, 3, 4), (64, 5, 31, 29)], ids=str)
 @pytest.mark.parametrize("shared", [False, True])
 def test_prelu_as_torch(shape, shared):

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
     rng,
@@ -25,7 +26,6 @@ from nbprop.ops.adaptive_pool import (
     adaptive_max_pool2d_forward,
 )
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 # Also more windows than positions: they then overlap and repeat.
 sizes = st.tuples(*[st.integers(1, 13)] * 4)
 channels = st.sampled_from([1, 2, 3, 7, 16, 17, 33, 70])
@@ -34,12 +34,6 @@ channels = st.sampled_from([1, 2, 3, 7, 16, 17, 33, 70])
 def integers(shape, dtype, seed=0):
     """Small integers, so that windows have ties and sums are exact in any order."""
     return rng(seed, *shape).integers(-3, 4, shape).astype(dtype)
-
-
-def both(function, *args):
-    with backend.using("reference"):
-        expected = function(*args)
-    return function(*args), expected
 
 
 @pytest.mark.parametrize("output_size", [1, (2, 3), (4, 7), (5, None)], ids=str)

@@ -5,20 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
 
 from nbprop import backend, nn
 from nbprop.ops.avg_pool import avg_pool2d_backward, avg_pool2d_forward
-
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
 
 @st.composite
@@ -36,12 +35,6 @@ def poolings(draw):
     return shape, {"kernel_size": tuple(kernel), "stride": tuple(stride), "padding": tuple(padding),
                    "ceil_mode": draw(st.booleans()), "count_include_pad": draw(st.booleans()),
                    "divisor_override": draw(st.sampled_from([None, None, 1, 3]))}
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("kwargs", [

@@ -132,7 +132,7 @@ def test_torch_absent_says_so(capsys):
     assert "torch is not installed" in err and json.loads(out)[0]["ratio"] is None
 
 
-@pytest.mark.skipif(not oracle.HAVE_TORCH, reason="torch is not installed")
+@oracle.needs_torch
 @pytest.mark.parametrize("what, row", [
     ("conv", "odd"), ("conv", "depthwise"), ("conv", "deconv"), ("step", "mlp"),
     ("ops", "batch_norm"), ("ops", "gram"), ("ops", "tv"), ("ops", "adam"),

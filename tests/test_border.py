@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
@@ -18,7 +19,6 @@ from oracle import (
 from nbprop import adjoint_check, backend, nn
 from nbprop.ops.border import border_backward, border_forward
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 MODES = ["constant", "reflect", "replicate", "circular"]
 CHANNELS = [1, 2, 3, 7, 16, 17]
 
@@ -37,12 +37,6 @@ def borders(draw):
         sides += [side or draw(st.integers(0, most)) for side in (low, high)]
     shape = draw(st.integers(1, 3)), draw(st.sampled_from(CHANNELS)), H, W
     return shape, tuple(sides), mode
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -118,7 +118,7 @@ def test_memory_alone(capsys):
     assert steps["torch"] is steps["ratio"] is None
 
 
-@pytest.mark.skipif(not oracle.HAVE_TORCH, reason="torch is not installed")
+@oracle.needs_torch
 def test_memory_against_torch(capsys):
     assert main(["bench", "memory", "mlp", "--vs", "torch"]) == 0
     _, header, steps, process = capsys.readouterr().out.splitlines()
@@ -149,7 +149,7 @@ def test_train_alone(capsys, pictures):
     assert 0 <= printed["ours"]["accuracy"] <= 1
 
 
-@pytest.mark.skipif(not oracle.HAVE_TORCH, reason="torch is not installed")
+@oracle.needs_torch
 def test_train_against_torch_takes_the_same_way(capsys, pictures):
     command = ["bench", "train", "--data", str(pictures), "--epochs", "2", "--vs", "torch"]
     assert main([*command, "--json"]) == 0

@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import (
-    HAVE_TORCH,
-    assert_close,
-    assert_same_bits,
-    cut,
-    dtypes,
-    memory_orders,
-    normal,
-    numeric_gradient,
-)
+from oracle import assert_close, assert_same_bits, cut, dtypes, memory_orders, needs_torch, normal, numeric_gradient
 
 import nbprop
 from nbprop import layout, nn, shapes
@@ -22,8 +13,6 @@ from nbprop.ops.conv import conv2d_backward_input as backward_input
 from nbprop.ops.conv import conv2d_backward_weight as backward_weight
 from nbprop.ops.conv import conv2d_forward as forward
 from nbprop.ops.conv import cpu, plan, reference, spread, wide
-
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
 # Each tile size is compiled anew, so few counts: 3 and 17 leave lanes idle in one vector and in several.
 channels = st.sampled_from([1, 3, 17])

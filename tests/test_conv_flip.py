@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import TOLERANCE, assert_close, dtypes, memory_orders, normal, numeric_gradient
+from oracle import TOLERANCE, assert_close, both, dtypes, memory_orders, normal, numeric_gradient
 
 from nbprop import adjoint_check, backend
 from nbprop.ops.conv import conv2d_forward
 from nbprop.ops.conv_flip import conv2d_flip_backward_input, conv2d_flip_backward_weight, conv2d_flip_forward
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 def test_equation_2():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from oracle import HAVE_TORCH, TOLERANCE, assert_close, dtypes, memory_orders, normal, numeric_gradient
+from oracle import TOLERANCE, assert_close, dtypes, memory_orders, needs_torch, normal, numeric_gradient
 
 import nbprop
 from nbprop import nn
@@ -86,7 +86,7 @@ def test_memory_order_does_not_matter_and_inputs_are_left_alone():
         np.testing.assert_array_equal(forward(x, other, b, stride=2), expected, err_msg=name)
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is not installed")
+@needs_torch
 @settings(max_examples=25, deadline=None)
 @given(problems())
 def test_torch_agrees(problem):

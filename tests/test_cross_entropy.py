@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
     rng,
@@ -76,7 +76,7 @@ def test_tuned_is_reference(data, dtype, kwargs, soft):
                                atol=tolerance * scale)  # fmt: skip
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
+@needs_torch
 @options
 @probabilities
 @pytest.mark.parametrize("shape", [(5, 7), (1, 1), (3, 5, 4, 2)], ids=str)

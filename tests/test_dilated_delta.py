@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import assert_close, assert_same_bits, dtypes, memory_orders, normal
+from oracle import assert_close, assert_same_bits, both, dtypes, memory_orders, normal
 
-from nbprop import adjoint_check, backend
+from nbprop import adjoint_check
 from nbprop.ops.conv import conv2d_backward_input, conv2d_backward_weight, conv2d_forward
 from nbprop.ops.dilated_delta import (
     dilated_delta_backward,
@@ -29,12 +29,6 @@ def convolutions(draw):
         size.append(max(1, d * (k - 1) + 1 - 2 * p) + draw(st.integers(0, 8)))
     N, C, O = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     return (N, C, *size), (O, C, *kernel), {name: tuple(values) for name, values in arguments.items()}
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @given(convolutions(), dtypes)

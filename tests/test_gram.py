@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
@@ -18,15 +19,8 @@ from oracle import (
 from nbprop import backend, nn
 from nbprop.ops.gram import gram_backward, gram_forward
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 SHAPES = st.tuples(st.integers(1, 3), st.sampled_from([1, 3, 7, 16, 33]), st.integers(1, 13),
                    st.integers(1, 13))
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("normalize", [False, True])

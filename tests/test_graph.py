@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import HAVE_TORCH, TOLERANCE, assert_close, assert_same_bits, dtypes, memory_orders, normal
+from oracle import TOLERANCE, assert_close, assert_same_bits, dtypes, memory_orders, needs_torch, normal
 
 import nbprop
 from nbprop import nn, optim, saving
 from nbprop.nn.module import Module
 from nbprop.ops import add
 from nbprop.summary import summary
-
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is not installed")
-
 
 # The op
 

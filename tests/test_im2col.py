@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
@@ -18,8 +19,6 @@ from oracle import (
 from nbprop import adjoint_check, backend, nn
 from nbprop.ops.conv import conv2d_backward_input, conv2d_backward_weight, conv2d_forward
 from nbprop.ops.im2col import col2im, im2col
-
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
 
 @st.composite
@@ -34,12 +33,6 @@ def windows(draw):
         size.append(max(1, d * (k - 1) + 1 - 2 * p) + draw(st.integers(0, 9)))
     shape = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 7, 16, 17, 33])), *size
     return shape, {name: tuple(values) for name, values in arguments.items()}
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("kwargs", [

@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import (
-    HAVE_TORCH,
-    assert_close,
-    assert_same_bits,
-    cut,
-    dtypes,
-    memory_orders,
-    normal,
-    numeric_gradient,
-)
+from oracle import assert_close, assert_same_bits, cut, dtypes, memory_orders, needs_torch, normal, numeric_gradient
 
 import nbprop
 from nbprop import nn
@@ -21,7 +12,6 @@ from nbprop.ops.linear import linear_backward_input as backward_input
 from nbprop.ops.linear import linear_backward_weight as backward_weight
 from nbprop.ops.linear import linear_forward as forward
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 features = st.sampled_from([1, 3, 17])  # few, as each tile size is compiled anew
 
 

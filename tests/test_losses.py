@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
@@ -63,7 +63,7 @@ def test_tuned_is_reference(pick, shape, dtype):
         assert_close(gradient, loss.backward(), TOLERANCE[np.dtype(dtype)])
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
+@needs_torch
 @losses
 def test_as_torch(kind, kwargs):
     import torch

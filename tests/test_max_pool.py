@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
     rng,
@@ -17,8 +18,6 @@ from oracle import (
 
 from nbprop import backend, nn
 from nbprop.ops.max_pool import max_pool2d_backward, max_pool2d_forward
-
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
 
 @st.composite
@@ -41,12 +40,6 @@ def poolings(draw):
 def integers(shape, dtype, seed=0):
     """Small integers, so that windows have ties and sums are exact in any order."""
     return rng(seed, *shape).integers(-3, 4, shape).astype(dtype)
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("kwargs", [

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
     rng,
@@ -23,7 +24,6 @@ from nbprop import backend, nn
 from nbprop.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from nbprop.ops.norm import norm_backward, norm_forward
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 DIVISORS = ["sqrt(v + eps)", "sqrt(v) + eps", "1"]
 
 
@@ -40,12 +40,6 @@ def operands(shape, dtype):
     """x away from zero, and a weight and a bias."""
     C = shape[1]
     return 3 + 2 * normal(shape, dtype), 1 + normal((C,), dtype, 1) / 2, normal((C,), dtype, 2)
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("divisor", DIVISORS)

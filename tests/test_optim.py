@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import HAVE_TORCH, TOLERANCE, assert_close, normal
+from oracle import HAVE_TORCH, TOLERANCE, assert_close, needs_torch, normal
 
 from nbprop import backend
 from nbprop.nn.module import Module, Parameter
@@ -43,7 +43,7 @@ def train(make, shapes, steps=5, dtype=np.float64):
     return trace
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is the oracle")
+@needs_torch
 @cases
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_as_torch(kind, options, dtype):

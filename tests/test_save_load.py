@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from oracle import HAVE_TORCH
+from oracle import needs_torch
 
 import nbprop
 from nbprop import models, nn, saving
@@ -117,7 +117,7 @@ def test_a_description_builds_layers_and_nothing_else(tmp_path, description):
         nbprop.load(tmp_path / "m.safetensors")
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is not installed")
+@needs_torch
 def test_torch_reads_our_weights(tmp_path):
     import torch
     from safetensors.torch import load_file

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
@@ -62,7 +62,7 @@ def test_tuned_is_reference(pair, shape, dtype, data):
     np.testing.assert_allclose(backward(y, dy, dim), dx, rtol=tolerance, atol=5 * tolerance)
 
 
-@pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
+@needs_torch
 @pairs
 @pytest.mark.parametrize("shape", [(5, 7), (2, 3, 4, 5)], ids=str)
 def test_as_torch(forward, backward, shape):

@@ -5,12 +5,10 @@ import tracemalloc
 import numba
 import numpy as np
 import pytest
-from oracle import HAVE_TORCH, assert_same_bits, normal
+from oracle import assert_same_bits, needs_torch, normal
 
 import nbprop
 from nbprop import data, models, nn, optim
-
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
 
 def network(dtype=np.float32):

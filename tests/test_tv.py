@@ -4,23 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import HAVE_TORCH, assert_close, assert_same_bits, dtypes, memory_orders, normal, rng
+from oracle import assert_close, assert_same_bits, both, dtypes, memory_orders, needs_torch, normal, rng
 
 from nbprop import backend, nn
 from nbprop.ops.tv import total_variation_backward, total_variation_forward
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 TOLERANCE = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-13}
 SHAPES = st.tuples(st.integers(1, 3), st.sampled_from([1, 2, 3, 7, 16, 17]), st.integers(1, 80),
                    st.integers(1, 40))
 OPTIONS = st.fixed_dictionaries({"anisotropic": st.booleans(), "eps": st.sampled_from([0.0, 0.01, 0.5]),
                                  "reduction": st.sampled_from(["sum", "mean", "batchmean", "none"])})
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("anisotropic", [False, True])

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
     rng,
@@ -23,7 +24,6 @@ from nbprop.ops.avg_unpool import avg_unpool2d_backward, avg_unpool2d_forward
 from nbprop.ops.max_pool import max_pool2d_forward
 from nbprop.ops.max_unpool import max_unpool2d_backward, max_unpool2d_forward
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 MODES = ["copy", "adjoint"]
 
 
@@ -49,12 +49,6 @@ def unpoolings(draw):
 def positions(shape, plane, seed=0, dtype=np.int64):
     """Any positions, with duplicates."""
     return rng(seed, *shape).integers(0, plane[0] * plane[1], shape).astype(dtype)
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("kwargs", [{"kernel_size": 2}, {"kernel_size": (3, 2), "stride": (2, 1)}], ids=str)

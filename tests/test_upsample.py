@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import (
-    HAVE_TORCH,
     TOLERANCE,
     assert_close,
     assert_same_bits,
+    both,
     dtypes,
     memory_orders,
+    needs_torch,
     normal,
     numeric_gradient,
 )
@@ -18,7 +19,6 @@ from oracle import (
 from nbprop import adjoint_check, backend, nn
 from nbprop.ops.upsample import upsample_backward, upsample_forward
 
-needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 RULES = [("nearest", None), ("bilinear", None), ("bilinear", False), ("bilinear", True)]
 
 
@@ -34,12 +34,6 @@ def resizings(draw):
         target = {"scale_factor": (draw(scale), draw(scale))}
     shape = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 7, 16, 17])), H, W
     return shape, {**target, "mode": mode, "align_corners": align_corners}
-
-
-def both(function, *args, **kwargs):
-    with backend.using("reference"):
-        expected = function(*args, **kwargs)
-    return function(*args, **kwargs), expected
 
 
 @pytest.mark.parametrize("mode, align_corners", RULES)
