@@ -10,6 +10,18 @@ from nbprop.nn.product import Product
 __all__ = ["Conv2d", "ConvTranspose2d"]
 
 
+def _checked(in_channels, out_channels, groups, kernel_size, stride, dilation):
+    """Return C, O, G, KH and KW as integers, or refuse an argument by name."""
+    C, O = shapes.integer("in_channels", in_channels, 1), shapes.integer("out_channels", out_channels, 1)
+    G = shapes.integer("groups", groups, 1)
+    if C % G or O % G:
+        raise ValueError(f"groups is {G}; expected a divisor of in_channels {C} and out_channels {O}")
+    KH, KW = shapes.pair("kernel_size", kernel_size, 1)
+    shapes.pair("stride", stride, 1)
+    shapes.pair("dilation", dilation, 1)
+    return C, O, G, KH, KW
+
+
 class Conv2d(Product):
     """Convolve (N, C, H, W) with learned weights: `ops.conv.conv2d_forward`, with torch.nn.Conv2d's arguments.
 
@@ -39,13 +51,7 @@ class Conv2d(Product):
                  padding_mode="zeros", dtype=np.float32):
         if padding_mode != "zeros":
             raise ValueError(f'padding_mode is {padding_mode!r}; only "zeros" is supported: use a padding layer')
-        C, O = shapes.integer("in_channels", in_channels, 1), shapes.integer("out_channels", out_channels, 1)
-        G = shapes.integer("groups", groups, 1)
-        if C % G or O % G:
-            raise ValueError(f"groups is {G}; expected a divisor of in_channels {C} and out_channels {O}")
-        KH, KW = shapes.pair("kernel_size", kernel_size, 1)
-        shapes.pair("stride", stride, 1)
-        shapes.pair("dilation", dilation, 1)
+        C, O, G, KH, KW = _checked(in_channels, out_channels, groups, kernel_size, stride, dilation)
         self.settings = (stride, padding, dilation, groups)
         fan_in = C // G * KH * KW
         self.weight = Parameter(init.uniform((O, C // G, KH, KW), fan_in, dtype), memory=(2, 3, 1, 0))
@@ -89,13 +95,7 @@ class ConvTranspose2d(Product):
                  bias=True, dilation=1, padding_mode="zeros", dtype=np.float32):
         if padding_mode != "zeros":
             raise ValueError(f'padding_mode is {padding_mode!r}; only "zeros" is supported')
-        C, O = shapes.integer("in_channels", in_channels, 1), shapes.integer("out_channels", out_channels, 1)
-        G = shapes.integer("groups", groups, 1)
-        if C % G or O % G:
-            raise ValueError(f"groups is {G}; expected a divisor of in_channels {C} and out_channels {O}")
-        KH, KW = shapes.pair("kernel_size", kernel_size, 1)
-        shapes.pair("stride", stride, 1)
-        shapes.pair("dilation", dilation, 1)
+        C, O, G, KH, KW = _checked(in_channels, out_channels, groups, kernel_size, stride, dilation)
         self.settings = (stride, padding, output_padding, dilation, groups)
         fan_in = O // G * KH * KW
         self.weight = Parameter(init.uniform((C, O // G, KH, KW), fan_in, dtype), memory=(2, 3, 1, 0))
