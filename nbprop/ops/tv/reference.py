@@ -21,16 +21,17 @@ def total_variation(x, anisotropic, eps, scale, dx, sums, work):
     for n in range(N):
         for c in range(C):
             for i in range(H):
+                length = 0.0  # of this row: one long sum of small terms would be the least exact number here
                 for j in range(W):
                     across = x[n, c, i, j + 1] - x[n, c, i, j] if j + 1 < W else 0 * x[n, c, i, j]
                     down = x[n, c, i + 1, j] - x[n, c, i, j] if i + 1 < H else 0 * x[n, c, i, j]
                     if anisotropic:
                         norm_across = math.sqrt(across * across + eps * eps)
                         norm_down = math.sqrt(down * down + eps * eps)
-                        sums[n, 0] += norm_across + norm_down
+                        length += norm_across + norm_down
                     else:
                         norm_across = norm_down = math.sqrt(across * across + down * down + eps * eps)
-                        sums[n, 0] += norm_across
+                        length += norm_across
                     # Equation 9: d|grad U_ij| by U_ij+1, by U_i+1j, and by U_ij minus both; 0 where flat.
                     p = scale * across / norm_across if norm_across != 0 else 0 * across
                     q = scale * down / norm_down if norm_down != 0 else 0 * down
@@ -39,6 +40,7 @@ def total_variation(x, anisotropic, eps, scale, dx, sums, work):
                         dx[n, c, i, j + 1] += p
                     if i + 1 < H:
                         dx[n, c, i + 1, j] += q
+                sums[n, 0] += length
 
 
 def totals(sums, scale, values):
