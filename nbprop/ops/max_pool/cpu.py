@@ -22,6 +22,15 @@ _SMALL = 1 << 15  # elements of x that one thread pools in the time that startin
 _LANES = 16  # channels of a block, where there are fewer images than threads
 
 
+@jit.scalar
+def _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation):
+    """Return how many windows from `ow` on lie inside the image's columns with up to four positions: one call's."""
+    (_, W, _, OW), (_, KW), (_, SW), (_, PW), (DH, DW) = planes, kernel, stride, padding, dilation
+    rows = (h_stop - 1 - h_first) // DH + 1
+    first, stop = (PW + SW - 1) // SW, min((W - 1 - (KW - 1) * DW + PW) // SW + 1, OW)
+    return stop - ow if rows * KW <= 4 and first <= ow < stop else 1
+
+
 @jit.kernel
 def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begin, end):
     """Pool rows begin .. end-1 of windows, counted over all images; planes = (H, W, OH, OW)."""
@@ -30,7 +39,9 @@ def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begi
         n, oh = row // OH, row % OH
         base, C = n * H * W, x.shape[1]
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
-        for ow in range(OW):
+        ow = 0
+        while ow < OW:
+            windows = _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation)
             w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
             h, w = h_first, w_first
             more = False
@@ -43,11 +54,12 @@ def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begi
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
                 i3 = h * W + w
                 best_of_four(x, (base + i0) * C, (base + i1) * C, (base + i2) * C, (base + i3) * C, i0, i1, i2, i3,
-                             y, indices, (row * OW + ow) * C, C, more)
+                             y, indices, (row * OW + ow) * C, C, more, windows, SW)
                 if at_last(h, w, DH, DW, h_stop, w_stop):
                     break
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
                 more = True
+            ow += windows
 
 
 @jit.driver
@@ -70,7 +82,9 @@ def _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, be
             dx[(n * H + top) * W : (n * H + bottom) * W] = 0
         base, C = n * H * W, dx.shape[1]
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
-        for ow in range(OW):
+        ow = 0
+        while ow < OW:
+            windows = _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation)
             w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
             h, w = h_first, w_first
             while True:
@@ -82,10 +96,11 @@ def _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, be
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
                 i3 = h * W + w
                 give_to_four(dy, indices, y, (row * OW + ow) * C, dx, (base + i0) * C, (base + i1) * C, (base + i2) * C,
-                             (base + i3) * C, i0, i1, i2, i3, C)
+                             (base + i3) * C, i0, i1, i2, i3, C, windows, SW)
                 if at_last(h, w, DH, DW, h_stop, w_stop):
                     break
                 h, w = following(h, w, DH, DW, h_stop, w_first, w_stop)
+            ow += windows
 
 
 @jit.driver

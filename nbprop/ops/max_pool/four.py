@@ -4,6 +4,7 @@ A loop over six channels would leave its vectors unused, and its remainder take 
 lanes beyond the last channel out.
 """
 
+import contextlib
 import functools
 
 from llvmlite import ir
@@ -19,22 +20,23 @@ _INT32 = ir.IntType(32)
 
 
 @intrinsic
-def best_of_four(typingctx, x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, channels, more):
+def best_of_four(typingctx, x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, channels, more, windows, step):
     """Set y[o + c] to the largest of x[p0 + c] .. x[p3 + c], NaN before all, and indices[o + c] to its i0 .. i3.
 
-    The first of equals wins. With `more` they are compared with what y and indices hold, too.
+    The first of equals wins. With `more` they are compared with what y and indices hold, too. So for that many
+    `windows` side by side, whose positions lie `step` pixels further each.
     """
-    signature = types.void(x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, channels, more)
+    signature = types.void(x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, channels, more, windows, step)
     return signature, functools.partial(simd.apart, f"{__name__}.best_of_four", _emit_best)
 
 
 def _emit_best(context, builder, args):
-    x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, channels, more = args
-    with _vectors(context, builder, x, channels) as (c, vector, numbers, alive):
-        at = builder.add(o, c)
+    x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, channels, more, windows, step = args
+    more = builder.trunc(more, ir.IntType(1)) if more.type.width > 1 else more
+    with _vectors(context, builder, x, channels, windows, step) as (c, at, pixels, vector, numbers, alive):
+        at, c = builder.add(o, at), builder.add(builder.mul(pixels, channels), c)
         values = [simd.load(builder, vector, x, builder.add(p, c), 0, alive) for p in (p0, p1, p2, p3)]
-        winners = [simd.broadcast(builder, numbers, builder.trunc(i, _INT32)) for i in (i0, i1, i2, i3)]
-        more = builder.trunc(more, ir.IntType(1)) if more.type.width > 1 else more
+        winners = [_index(builder, numbers, i, pixels) for i in (i0, i1, i2, i3)]
         best = builder.select(more, simd.load(builder, vector, y, at, 0, alive), values[0])
         winner = builder.select(more, simd.load(builder, numbers, indices, at, 0, alive), winners[0])
         for value, mine in zip(values, winners):
@@ -46,20 +48,20 @@ def _emit_best(context, builder, args):
 
 
 @intrinsic
-def give_to_four(typingctx, dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels):
+def give_to_four(typingctx, dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels, windows, step):
     """Set dx[p + c] to dy[o + c] for that one of four positions which indices[o + c] names, and to 0 for the others.
 
-    With a y that is not None, dy is multiplied by ReLU's slope at it.
+    With a y that is not None, dy is multiplied by ReLU's slope at it. `windows` and `step` as in `best_of_four`.
     """
-    signature = types.void(dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels)
+    signature = types.void(dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels, windows, step)
     name = f"{__name__}.give_to_four"
     return signature, functools.partial(simd.apart, name, functools.partial(_emit_give, y != types.none))
 
 
 def _emit_give(relu, context, builder, args):
-    dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels = args
-    with _vectors(context, builder, dy, channels) as (c, vector, numbers, alive):
-        at = builder.add(o, c)
+    dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels, windows, step = args
+    with _vectors(context, builder, dy, channels, windows, step) as (c, at, pixels, vector, numbers, alive):
+        at, c = builder.add(o, at), builder.add(builder.mul(pixels, channels), c)
         value = simd.load(builder, vector, dy, at, 0, alive)
         if relu:
             off = builder.fcmp_ordered("<=", simd.load(builder, vector, y, at, 0, alive), ir.Constant(vector, None))
@@ -67,23 +69,25 @@ def _emit_give(relu, context, builder, args):
             value = builder.fmul(value, builder.select(off, ir.Constant(vector, None), one))  # NaN dy stays, as in ReLU
         winner = simd.load(builder, numbers, indices, at, 0, alive)
         for p, i in ((p0, i0), (p1, i1), (p2, i2), (p3, i3)):
-            wins = builder.icmp_signed("==", winner, simd.broadcast(builder, numbers, builder.trunc(i, _INT32)))
+            wins = builder.icmp_signed("==", winner, _index(builder, numbers, i, pixels))
             simd.store(builder, builder.select(wins, value, ir.Constant(vector, None)), dx, builder.add(p, c), 0, alive)
 
 
-class _vectors:
-    """The loop over vectors of channels: (first channel, float type, integer type, lanes that are channels)."""
+def _index(builder, numbers, i, pixels):
+    return simd.broadcast(builder, numbers, builder.trunc(builder.add(i, pixels), _INT32))
 
-    def __init__(self, context, builder, pointer, channels):
-        self.builder, self.channels = builder, channels
-        lanes = simd.vector_bytes() // context.get_abi_sizeof(pointer.type.pointee)
-        self.vector, self.numbers = ir.VectorType(pointer.type.pointee, lanes), ir.VectorType(_INT32, lanes)
-        self.loop = cgutils.for_range_slice(builder, simd.int64(0), channels, simd.int64(lanes))
 
-    def __enter__(self):
-        c, _ = self.loop.__enter__()
-        alive = simd.masks(self.builder, self.builder.sub(self.channels, c), self.vector.count, 1)
-        return c, self.vector, self.numbers, alive
+@contextlib.contextmanager
+def _vectors(context, builder, pointer, channels, windows, step):
+    """Loop over windows and vectors of channels.
 
-    def __exit__(self, *error):
-        return self.loop.__exit__(*error)
+    Yields the first channel, where it lies in y, how many pixels the window lies beyond the first one, the types of
+    floats and of integers, and the lanes that are channels.
+    """
+    lanes = simd.vector_bytes() // context.get_abi_sizeof(pointer.type.pointee)
+    vector, numbers = ir.VectorType(pointer.type.pointee, lanes), ir.VectorType(_INT32, lanes)
+    with cgutils.for_range(builder, windows) as window:
+        pixels, at = builder.mul(window.index, step), builder.mul(window.index, channels)
+        with cgutils.for_range_slice(builder, simd.int64(0), channels, simd.int64(lanes)) as (c, _):
+            alive = simd.masks(builder, builder.sub(channels, c), lanes, 1)
+            yield c, builder.add(at, c), pixels, vector, numbers, alive
