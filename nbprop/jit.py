@@ -11,6 +11,7 @@ helper's old code.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
@@ -44,21 +45,24 @@ def reference(function):
     return _cached(njit(**_COMMON)(function))
 
 
-def kernel(function=None, *, reassoc=False):
+def kernel(function=None, *, reassoc=False, allocates=False):
     """Compile a serial loop nest; `reassoc` lets a sum be reordered into vector lanes.
 
     It allocates nothing and returns no array, so arrays' references need no counting: Winograd's transform of a tile,
-    handed to a function of its own, took 52 ns with it and takes 23 without (Zen 5).
+    handed to a function of its own, took 52 ns with it and takes 23 without (Zen 5). Only what users wrote may
+    allocate: kernels that call it say so.
     """
     if function is None:
-        return lambda f: kernel(f, reassoc=reassoc)
+        return functools.partial(kernel, reassoc=reassoc, allocates=allocates)
     flags = _FLAGS | {"reassoc"} if reassoc else _FLAGS
-    return _cached(njit(fastmath=flags, _nrt=False, **_COMMON)(function))
+    return _cached(njit(fastmath=flags, _nrt=allocates, **_COMMON)(function))
 
 
-def driver(function):
+def driver(function=None, *, allocates=False):
     """Compile a thin parallel loop over tasks."""
-    return _cached(njit(parallel=True, fastmath=_FLAGS, _nrt=False, **_COMMON)(function))
+    if function is None:
+        return functools.partial(driver, allocates=allocates)
+    return _cached(njit(parallel=True, fastmath=_FLAGS, _nrt=allocates, **_COMMON)(function))
 
 
 def scalar(function):

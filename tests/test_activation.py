@@ -351,3 +351,11 @@ for layer in nn.ReLU(), nn.LeakyReLU(), nn.PReLU():
     assert all(r.returncode == 0 for r in runs), runs
     assert "False" in runs[0].stdout
     assert "False" not in runs[1].stdout, runs[1].stdout
+
+
+def test_what_users_write_may_allocate():
+    """Kernels count no references, but those that call a user's function do."""
+    step = activation(lambda x: np.where(x > 0, x, 0.1 * x), lambda x: np.array([0.1, 1.0])[int(x > 0)])()
+    x = normal((3, 5), np.float64)
+    np.testing.assert_allclose(step(x), np.where(x > 0, x, 0.1 * x))
+    np.testing.assert_allclose(step.backward(np.ones((3, 5))), np.where(x > 0, 1, 0.1))

@@ -221,6 +221,8 @@ def test_several_columns_side_by_side(x_shape, w_shape, arguments, columns):
     ((2, 3, 19, 23), (5, 3, 3, 3), {"stride": 2}, [11, 11]),  # the last row and column: no window reads them
     ((2, 5, 13, 33), (7, 5, 4, 3), {"padding": (2, 0), "stride": (3, 1), "dilation": (2, 1)}, [31, 31, 31]),
     ((3, 4, 9, 24), (2, 4, 2, 4), {"stride": (4, 5)}, [1, 1, 1, 1]),  # gaps between windows
+    ((2, 6, 5, 5), (9, 6, 5, 5), {}, [1]),  # fewer columns than a window has
+    ((2, 6, 7, 7), (9, 6, 5, 5), {}, [3]),
     ((2, 3, 8, 8), (5, 3, 3, 3), {"padding": 1}, []),
 ], ids=str)  # fmt: skip
 def test_input_gradient_spread_from_columns(x_shape, w_shape, arguments, sets):

@@ -133,3 +133,11 @@ def test_empty_batch():
     x, w = normal((0, 4, 5, 3)), normal((4, 3, 3, 3))
     y, dx, dw, db = passes(x, w, None, {"stride": 2})
     assert y.shape == (0, 3, 11, 7) and dx.shape == x.shape and not dw.any() and not db.any()
+
+
+def test_layer_follows_its_bias():
+    """A pass is settled once for an array: what stands in it changes with each step."""
+    layer, x = nn.ConvTranspose2d(16, 6, 5), normal((32, 16, 10, 10), np.float32)
+    before = layer(x)
+    layer.bias.data += 1
+    np.testing.assert_allclose(layer(x), before + 1, atol=1e-5)

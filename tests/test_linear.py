@@ -124,6 +124,14 @@ def test_layer_follows_its_parameters(n):
     assert np.shares_memory(layer.weight.grad, model.grad)
 
 
+def test_layer_follows_weights_in_another_memory_order():
+    layer, (x, _, _) = nn.Linear(5, 4, dtype=np.float64), operands(7, 5, 4)
+    layer.weight.data = np.ones((4, 5))
+    layer.forward(x)
+    layer.weight.data[...] = 0
+    np.testing.assert_array_equal(layer(x), np.tile(layer.bias.data, (7, 1)))
+
+
 def test_empty_batch():
     x, w, b = operands(0, 5, 4)
     y, dx, dw, db = passes(x, w, b)

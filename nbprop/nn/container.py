@@ -34,8 +34,9 @@ def check_parts(kind, parts):
 def own(container):
     """Return (data, grad): one vector of all parameters, one of all gradients; (None, None) without any.
 
-    The vectors of containers inside are let go: nothing refers to them any more.
+    The vectors of containers inside are let go: nothing refers to them any more, nor do passes settled before.
     """
+    container.forget()
     for module in container.modules():
         if "data" in vars(module) and "grad" in vars(module):
             module.data = module.grad = None
@@ -69,9 +70,9 @@ def takers(layers, reader):
     for name, layer in layers.items():
         if _is_plain_relu(layer):
             before, after = layers.get(read.get(name)), layers.get(reader.get(name))
-            if isinstance(after, MaxPool2d) and _offers_relu(type(after).backward):
+            if isinstance(after, MaxPool2d) and _takes_over(after):
                 found[name] = reader[name]
-            elif before is not None and _offers_relu(type(before).backward):
+            elif before is not None and _takes_over(before):
                 found[name] = read[name]
     return found
 
@@ -85,6 +86,15 @@ def pass_back(layer, held, input_gradient, relu):
     if relu:
         return layer.backward(held.pop(), input_gradient, relu=True)
     return layer.backward(held.pop(), input_gradient)
+
+
+def _takes_over(layer):
+    """Say whether a backward pass offers `relu`, and belongs to the forward pass that the layer has.
+
+    A subclass that changed one of the two may have other outputs than those that the pass takes slopes at.
+    """
+    makers = {next(c for c in type(layer).__mro__ if name in vars(c)) for name in ("forward", "backward")}
+    return len(makers) == 1 and _offers_relu(type(layer).backward)
 
 
 def _offers_relu(method):

@@ -15,9 +15,10 @@ class Module:
     """Base of layers and models.
 
     A subclass sets its parameters as attributes and writes `allocate`, `forward` and `backward`. `forward` returns the
-    layer's own buffer, which the next call with the same shape overwrites; calling the layer, `layer(x)`, checks `x`
-    and returns an array that belongs to the caller. What `backward` returns may be overwritten by its next call, too:
-    copy what you keep. (Large gradients on the host are not, for as long as you hold them: see `nbprop.lent`.)
+    layer's own buffer, which `backward` may read and the next call with the same shape overwrites: leave it as it is.
+    Calling the layer, `layer(x)`, checks `x` and returns an array that belongs to the caller. What `backward` returns
+    may be overwritten by its next call, too: copy what you keep. (Large gradients on the host are not, for as long as
+    you hold them: see `nbprop.lent`.)
     """
 
     training = True

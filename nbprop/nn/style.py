@@ -1,5 +1,6 @@
 """The Gram matrix as a layer, and the style loss made from it."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,11 +51,12 @@ class GramMatrix(Module):
 
 
 def _twin(p, x):
-    """Return the twin that serves `x` and its scratch memory, which is made once."""
+    """Return the twin that serves `x` and its scratch memory, made once for a Python thread and a thread count."""
     twin = backend.twin("gram", x)
-    if twin not in p.work:
-        p.work[twin] = twin.workspace(x.shape, x.dtype)
-    return twin, p.work[twin]
+    key = twin, threading.get_ident(), jit.threads()
+    if key not in p.work:
+        p.work[key] = twin.workspace(x.shape, x.dtype)
+    return twin, p.work[key]
 
 
 @jit.scalar

@@ -54,23 +54,23 @@ def learned_gradient(partial, grad):
 def _same(pair):
     value, slope = pair.value, pair.slope
 
-    @jit.kernel
+    @jit.kernel(allocates=True)
     def forward(parameters, x, y):
         for i in range(x.size):
             y[i] = value(x[i], *parameters)
 
-    @jit.driver
+    @jit.driver(allocates=True)
     def forward_tasks(parameters, x, y, tasks):
         for t in prange(tasks):
             a, b = bound(t, x.size, tasks), bound(t + 1, x.size, tasks)
             forward(parameters, x[a:b], y[a:b])
 
-    @jit.kernel
+    @jit.kernel(allocates=True)
     def backward(parameters, s, dy, dx):
         for i in range(s.size):
             dx[i] = dy[i] * slope(s[i], *parameters)
 
-    @jit.driver
+    @jit.driver(allocates=True)
     def backward_tasks(parameters, s, dy, dx, tasks):
         for t in prange(tasks):
             a, b = bound(t, s.size, tasks), bound(t + 1, s.size, tasks)
@@ -83,14 +83,14 @@ def _same(pair):
 def _by_channel(pair):
     value, slope, at = pair.value, pair.slope, column(len(pair.parameters))
 
-    @jit.driver
+    @jit.driver(allocates=True)
     def forward(theta, x, y, tasks):
         for t in prange(tasks):
             for r in range(x.shape[0] * t // tasks, x.shape[0] * (t + 1) // tasks):
                 for c in range(x.shape[1]):
                     y[r, c] = value(x[r, c], *at(theta, c))
 
-    @jit.driver
+    @jit.driver(allocates=True)
     def backward_input(theta, s, dy, dx, tasks):
         for t in prange(tasks):
             for r in range(s.shape[0] * t // tasks, s.shape[0] * (t + 1) // tasks):
@@ -101,7 +101,7 @@ def _by_channel(pair):
 
 
 def _parameter_gradient(slope, at):
-    @jit.driver
+    @jit.driver(allocates=True)
     def backward_parameter(theta, x, dy, partial):
         K = partial.shape[0]
         for k in prange(K):

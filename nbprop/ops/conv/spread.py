@@ -46,7 +46,7 @@ def phases(g, dtype, exact):
     operations = 2 * g.N * g.OH * g.OW * g.O * width * g.KH
     if vectors > 2 or g.C >= lanes or width < _FILLED * vectors * lanes or operations < _OPERATIONS:
         return None
-    sets = next(T for T in range(-(-g.KW // g.SW), g.OW + 1) if g.OW % T == 0)
+    sets = next((T for T in range(-(-g.KW // g.SW), g.OW) if g.OW % T == 0), g.OW)
     rows = g._replace(C=width, W=g.OW, KW=1, SW=1)
     found = []
     for r, (p, taps) in enumerate(plan.phases(rows)):
@@ -66,10 +66,12 @@ def settle(w, b, spread, g, packed):
     width = nv * simd.lanes(w.dtype)
     tasks = min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p))
     serial, parallel = _kernels(mr, nv)
-    row = np.tile(b, g.W)
+    row = np.empty(g.W * g.C, w.dtype)
+    pixels = row.reshape(g.W, g.C)
     arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C)
 
     def run(dy, dx):
+        pixels[:] = b
         pack.pack_transposed(w, packed, 1, p.OG, p.CG, 1, width, spread.taps, 1)
         if tasks == 1:
             serial(dy, dx, *arguments, 0, 1)

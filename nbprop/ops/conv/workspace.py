@@ -1,5 +1,6 @@
 """A convolution's scratch memory, and its passes with all settled but the data that flows through them."""
 
+from nbprop import layout
 from nbprop.ops.conv import choose
 
 __all__ = ["Workspace"]
@@ -29,5 +30,12 @@ class Workspace:
         key = settle, relu, choose.forced()
         kept = self._settled.get(key)
         if kept is None or any(a is not b for a, b in zip(kept[0], parameters)):
-            kept = self._settled[key] = parameters, settle(*parameters, g, relu, self)
+            kept = parameters, settle(*parameters, g, relu, self)
+            if all(map(_as_laid_out, parameters)):
+                self._settled[key] = kept
         return kept[1]
+
+
+def _as_laid_out(a):
+    """Say whether an array has the memory order of weights: of another one, a settled pass has a copy."""
+    return (layout.khwio(a) if a.ndim == 4 else a.T).flags.c_contiguous

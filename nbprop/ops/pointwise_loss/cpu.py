@@ -34,19 +34,19 @@ def loss_values(pair, parameters, y, target, values, dy):
 def _kernels(pair):
     value, slope = pair.value, pair.slope
 
-    @jit.kernel(reassoc=True)
+    @jit.kernel(reassoc=True, allocates=True)
     def run_values(parameters, y, target):
         total = 0.0
         for i in range(y.size):
             total += np.float64(value(y[i], target[i], *parameters))
         return total
 
-    @jit.kernel
+    @jit.kernel(allocates=True)
     def run_slopes(parameters, y, target, scale, dy):
         for i in range(y.size):
             dy[i] = scale * slope(y[i], target[i], *parameters)
 
-    @jit.kernel
+    @jit.kernel(allocates=True)
     def chunk_sum(parameters, y, target, scale, dy):
         total = 0.0
         for a in range(0, y.size, _RUN):
@@ -55,19 +55,19 @@ def _kernels(pair):
             run_slopes(parameters, y[a:b], target[a:b], scale, dy[a:b])
         return total
 
-    @jit.kernel
+    @jit.kernel(allocates=True)
     def sums(parameters, y, target, scale, partial, dy, chunk):
         for k in range(partial.size):
             a, b = k * chunk, (k + 1) * chunk
             partial[k] = chunk_sum(parameters, y[a:b], target[a:b], scale, dy[a:b])
 
-    @jit.driver
+    @jit.driver(allocates=True)
     def sums_tasks(parameters, y, target, scale, partial, dy, chunk):
         for k in prange(partial.size):
             a, b = k * chunk, (k + 1) * chunk
             partial[k] = chunk_sum(parameters, y[a:b], target[a:b], scale, dy[a:b])
 
-    @jit.driver
+    @jit.driver(allocates=True)
     def values_tasks(parameters, y, target, losses, dy, tasks):
         for task in prange(tasks):
             for i in range(bound(task, y.size, tasks), bound(task + 1, y.size, tasks)):
