@@ -1,5 +1,8 @@
 """Convolution: plain loops against central differences, the tuned kernels against them and against torch."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -260,6 +263,28 @@ def run():
 
 
 # Memory, and who owns it
+
+
+@pytest.mark.parametrize("x_shape, w_shape", [
+    ((8, 32, 20, 20), (32, 32, 3, 3)), ((40, 6, 14, 14), (16, 6, 5, 5)), ((600, 3, 7, 7), (6, 3, 5, 5)),
+    ((9, 40, 8, 8), (50, 40, 3, 3)),
+], ids=["Winograd", "spread", "columns", "packed"])
+def test_nothing_lives_on_after_a_call(x_shape, w_shape):
+    """Arrays that only the garbage collector frees come from fresh pages at every call."""
+    x, w, b = operands(x_shape, w_shape, np.float32)
+    g, w = shapes.conv2d(x_shape, w_shape), layout.khwio_last(w)
+    work = cpu.workspace(g, x.dtype)
+    y, dw = layout.empty((g.N, g.O, g.OH, g.OW), x.dtype), layout.empty_weights(w_shape, x.dtype)
+    alive = weakref.ref(work), weakref.ref(dw)
+    gc.disable()
+    try:
+        cpu.forward(x, w, b, y, g, False, work)
+        cpu.backward_input(y, w, x, g, work)
+        cpu.backward_weight(y, x, dw, b, g, work)
+        del work, dw
+        assert [ref() for ref in alive] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_memory_order_does_not_matter_and_inputs_are_left_alone():

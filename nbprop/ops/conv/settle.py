@@ -16,31 +16,31 @@ __all__ = ["adjoint", "forward", "weight"]
 _PACK_PIXELS = 512
 
 
-def forward(w, b, g, relu, work):
+def forward(w, b, g, relu, packed, room):
     """Return the forward pass as a function of x and y (flat)."""
     w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
     m = choose.winograd_tile("forward", g)
     if m:
         p = fast.plan("forward", g, m, w.dtype)
-        return lambda x, y: fast.correlate(x, w, False, b, y, p, work.room, least)
+        return lambda x, y: fast.correlate(x, w, False, b, y, p, room, least)
     several = wide.forward(g, w.dtype, choose.exact())
     if several:
-        return wide.settle(w, b, several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), work.flat, least)
+        return wide.settle(w, b, several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), packed, least)
     p = plan.forward(g)
     width = correlate.panel_width(p, w.dtype)
     if p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS)):
         return correlate.settle(w, p.OG, b, p, least)
-    product = correlate.settle(work.flat, width, b, p, least)
+    product = correlate.settle(packed, width, b, p, least)
     tasks = dense.worth_threads(4 * w.size)
 
     def run(x, y):
-        pack.pack(w, work.flat, p.G, p.OG, p.KH * p.KW * p.CG, width, tasks)
+        pack.pack(w, packed, p.G, p.OG, p.KH * p.KW * p.CG, width, tasks)
         product(x, y)
 
     return run
 
 
-def adjoint(w, b, g, relu, work):
+def adjoint(w, b, g, relu, packed, room):
     """Return the input gradient + b, or its positive part, as a function of dy and dx (flat).
 
     With a bias it is a transposed convolution's forward pass.
@@ -49,15 +49,15 @@ def adjoint(w, b, g, relu, work):
     m = choose.winograd_tile("input", g)
     if m:
         p = fast.plan("input", g, m, w.dtype)
-        return lambda dy, dx: fast.correlate(dy, w, True, b, dx, p, work.room, least)
+        return lambda dy, dx: fast.correlate(dy, w, True, b, dx, p, room, least)
     columns = None if relu else spread.phases(g, w.dtype, choose.exact())
     if columns:
-        return _one_by_one([spread.settle(w, b, each, g, work.flat) for each in columns])
+        return _one_by_one([spread.settle(w, b, each, g, packed) for each in columns])
     several = wide.phases(g, w.dtype, choose.exact())
     if several:
         steps = g.KW * g.C * g.O, g.C * g.O, 1, g.O
-        return _one_by_one([wide.settle(w, b, each, g.O, steps, work.flat, least) for each in several])
-    return _one_by_one([_settle_phase(w, b, g, p, taps, least, work.flat) for p, taps in plan.phases(g)])
+        return _one_by_one([wide.settle(w, b, each, g.O, steps, packed, least) for each in several])
+    return _one_by_one([_settle_phase(w, b, g, p, taps, least, packed) for p, taps in plan.phases(g)])
 
 
 def _one_by_one(phases):
@@ -91,16 +91,16 @@ def _floor(dtype, relu):
     return dtype.type(0 if relu else -np.inf)
 
 
-def weight(dw, db, g, relu, work):
+def weight(dw, db, g, relu, sums, room):
     """Return the weight gradient as a function of x and dy (flat); `relu` is nothing to it."""
     dw = layout.khwio(dw).reshape(-1)
     m = choose.winograd_tile("weight", g)
     if m:
         p = fast.plan("weight", g, m, dw.dtype)
-        return lambda x, dy: fast.weight_gradient(x, dy, dw, db, p, work.room)
+        return lambda x, dy: fast.weight_gradient(x, dy, dw, db, p, room)
     several = wide.forward(g, dw.dtype, choose.exact())
     if several:
-        return wide.settle_gradient(dw, db, several, work.flat)
+        return wide.settle_gradient(dw, db, several, sums)
     p = plan.forward(g)
-    chunks, sums = outer.partials_shape(p, dw.dtype)
-    return outer.settle(dw, db, p, work.flat[: chunks * sums].reshape(chunks, sums))
+    chunks, size = outer.partials_shape(p, dw.dtype)
+    return outer.settle(dw, db, p, sums[: chunks * size].reshape(chunks, size))

@@ -22,7 +22,7 @@ class Workspace:
         self._settled = {}
 
     def settled(self, settle, parameters, g, relu=False):
-        """Return settle(*parameters, g, relu, self), made anew where it was made of other arrays or another algorithm.
+        """Return settle(*parameters, g, relu, flat, room), made anew for other arrays or another algorithm.
 
         To settle a pass takes longer than all of it does where the layer is tiny; nothing of it changes from step to
         step as long as the parameters are the same arrays.
@@ -30,7 +30,7 @@ class Workspace:
         key = settle, relu, choose.forced()
         kept = self._settled.get(key)
         if kept is None or any(a is not b for a, b in zip(kept[0], parameters)):
-            kept = parameters, settle(*parameters, g, relu, self)
+            kept = parameters, settle(*parameters, g, relu, self.flat, self.room)
             if all(map(_as_laid_out, parameters)):
                 self._settled[key] = kept
         return kept[1]

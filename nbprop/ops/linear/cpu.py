@@ -23,8 +23,8 @@ def forward(x, w, b, y, g, relu, work):
     work.settled(_settle_forward, (w, b), g, relu)(x.reshape(-1), y.reshape(-1))
 
 
-def _settle_forward(w, b, g, relu, work):
-    return settle.forward(pixels(w), b, as_conv(g), relu, work)
+def _settle_forward(w, b, g, relu, packed, room):
+    return settle.forward(pixels(w), b, as_conv(g), relu, packed, room)
 
 
 def backward_input(dy, w, dx, g, work):
@@ -35,8 +35,8 @@ def backward_input(dy, w, dx, g, work):
     work.settled(_settle_input, (w,), g)(dy.reshape(-1), dx.reshape(-1))
 
 
-def _settle_input(w, g, relu, work):
-    return settle.adjoint(pixels(w), np.zeros(g.K, w.dtype), as_conv(g), relu, work)
+def _settle_input(w, g, relu, packed, room):
+    return settle.adjoint(pixels(w), np.zeros(g.K, w.dtype), as_conv(g), relu, packed, room)
 
 
 def backward_weight(dy, x, dw, db, g, work):
@@ -47,5 +47,5 @@ def backward_weight(dy, x, dw, db, g, work):
     work.settled(_settle_weight, (dw, db), g)(x.reshape(-1), dy.reshape(-1))
 
 
-def _settle_weight(dw, db, g, relu, work):
-    return settle.weight(pixels(dw), db, as_conv(g), relu, work)
+def _settle_weight(dw, db, g, relu, sums, room):
+    return settle.weight(pixels(dw), db, as_conv(g), relu, sums, room)
