@@ -1,8 +1,8 @@
-"""The sum of a run of memory in vector lanes."""
+"""The sums of a run of memory, and of the products of two, in vector lanes."""
 
 from nbprop import jit
 
-__all__ = ["run_sum"]
+__all__ = ["run_dot", "run_sum"]
 
 
 @jit.kernel(reassoc=True)
@@ -16,4 +16,13 @@ def run_sum(a):
     total = a.dtype.type(0)
     for i in range(a.size):
         total += a[i]
+    return total
+
+
+@jit.kernel(reassoc=True)
+def run_dot(a, b):
+    """Return the sum of a times b, in a's dtype."""
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
     return total

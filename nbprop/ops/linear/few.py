@@ -13,6 +13,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import bound
+from nbprop.ops.run_sum import run_dot
 
 __all__ = ["ROWS", "backward_input", "backward_weight", "forward"]
 
@@ -55,19 +56,11 @@ def forward(x, w, b, y, relu):
         _forward_tasks(x, w, b, y, floor, tasks)
 
 
-@jit.kernel(reassoc=True)
-def _dot(a, b):
-    total = a.dtype.type(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
 @jit.kernel
 def _backward_input(dy, w, dx, begin, end):
     for k in range(begin, end):
         for n in range(dy.shape[0]):
-            dx[n, k] = _dot(dy[n], w[k])
+            dx[n, k] = run_dot(dy[n], w[k])
 
 
 @jit.driver

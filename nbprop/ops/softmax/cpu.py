@@ -8,7 +8,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops.exponentials import exponentials
 from nbprop.ops.flat import lines, tasks
-from nbprop.ops.run_sum import run_sum
+from nbprop.ops.run_sum import run_dot, run_sum
 from nbprop.ops.vecmath import exp, log
 
 
@@ -27,17 +27,9 @@ def _log_softmax_row(x, y):
         y[k] = (x[k] - highest) - log_total
 
 
-@jit.kernel(reassoc=True)
-def _dot(a, b):
-    total = a.dtype.type(0)
-    for k in range(a.size):
-        total += a[k] * b[k]
-    return total
-
-
 @jit.kernel
 def _softmax_backward_row(y, dy, dx):
-    mean = _dot(y, dy)
+    mean = run_dot(y, dy)
     for k in range(y.size):
         dx[k] = y[k] * (dy[k] - mean)
 
