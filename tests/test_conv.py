@@ -122,6 +122,7 @@ def test_tuned_as_reference(problem, dtype):
 
 cuts = st.fixed_dictionaries({
     "dense._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
+    "outer._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
     "dense._ITEMS": st.sampled_from([(1, 1), (3, 3), (16, 16)]),
     "dense._ROWS": st.sampled_from([1, 2, 4]),
     "dense._LARGE_WEIGHTS": st.sampled_from([1, 1 << 20]),
@@ -169,12 +170,13 @@ def test_cuts_reach_the_edges():
     """The cuts above do what they are for; each one alone, against the reference too."""
     x_shape, w_shape, arguments = (5, 37, 9, 8), (17, 37, 3, 3), {"padding": 1}
     constants = {"dense._SERIAL": 1, "dense._ITEMS": (1, 1), "dense._ROWS": 1, "outer._PIXELS": 1}
-    with cut({**constants, "dense._BLOCK": 37 * 8 * 4 * 5, "correlate._PANEL": 100}):  # five rows: bands of three
+    five, three = 37 * 8 * 4 * 5, 37 * 72 * 4 * 3
+    with cut({**constants, "dense._BLOCK": five, "outer._BLOCK": five, "correlate._PANEL": 100}):  # bands of three rows
         (p, _, _, _, khb, runb), (*_, chunks, _) = plans(x_shape, w_shape, arguments, np.float32)
         assert (p.RB, p.NB, khb, chunks) == (3, 1, 1, 8)  # chunks: a power of two
         assert 0 < runb < 3 * 37  # slices within a run of (kw, c)
         check(x_shape, w_shape, arguments, np.float32)
-    with cut({**constants, "dense._BLOCK": 37 * 72 * 4 * 3}):  # two blocks, of three and of two images
+    with cut({**constants, "dense._BLOCK": three, "outer._BLOCK": three}):  # two blocks, of three and of two images
         (p, *_), (*_, chunks, _) = plans(x_shape, w_shape, arguments, np.float32)
         assert (p.RB, p.NB, chunks) == (9, 3, 2)
         check(x_shape, w_shape, arguments, np.float32)
@@ -232,7 +234,8 @@ def test_input_gradient_spread_from_columns(x_shape, w_shape, arguments, sets):
     """Few channels, no padding to the sides: each phase of the rows, with its sets of columns that go together."""
     g = shapes.conv2d(x_shape, w_shape, **arguments)
     with cut({"spread._OPERATIONS": 0, "spread._FILLED": 0, "dense._SERIAL": 1}):
-        assert [each.sets for each in spread.phases(g, np.dtype(np.float32), False) or ()] == sets
+        found = [each.sets for each in spread.phases(g, np.dtype(np.float32), False) or ()]
+        assert found == (sets if g.C < simd.lanes(np.dtype(np.float32)) else [])
         check(x_shape, w_shape, arguments, np.float32)
         check(x_shape, w_shape, arguments, np.float64)
 

@@ -96,12 +96,14 @@ def settle(w, ldw, bias, p, floor):
     """Return `correlate` as a function of x and y (flat): what a layer's every step repeats is settled once."""
     p, mr, nv, tables, khb, runb = plan(p, w.dtype)
     width = nv * simd.lanes(w.dtype)
-    items = dense.blocks(p) * p.G * -(-p.OG // width)
+    panels = -(-p.OG // width)
+    shares = dense.shares(panels, dense.blocks(p)) if p.LANEWISE else panels
+    items = dense.blocks(p) * p.G * shares
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
-    arguments = (w, ldw, step, bias, np.array(p, np.int64), *tables, width, khb, runb, floor)
+    arguments = (w, ldw, step, bias, np.array(p, np.int64), *tables, width, shares, khb, runb, floor)
 
     def run(x, y):
         if tasks == 1:
@@ -118,28 +120,30 @@ def _kernels(mr, nv, lanewise):
     sweep = _lanewise_sweep(mr, nv) if lanewise else _sweep(mr, nv)
 
     @jit.kernel
-    def correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, khb, runb, floor,
+    def correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb, floor,
                        task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
-        items = (p.N + p.NB - 1) // p.NB * bands * p.G * panels
+        items = (p.N + p.NB - 1) // p.NB * bands * p.G * shares
         for item in range(task * items // tasks, (task + 1) * items // tasks):
-            slab, panel = item // panels, item % panels
+            slab, share = item // shares, item % shares
             block, g = slab // p.G, slab % p.G
             n0, band = block // bands * p.NB, block % bands
             first, last = kinds[band, int(n0 + p.NB > p.N)]
+            panel, end = share * panels // shares, (share + 1) * panels // shares
             a0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
             o = g * p.OG + panel * P
             y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
             sweep(x, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows, regions[first:last],
-                  min(P, p.OG - panel * P), P, p, khb, runb, floor)
+                  min(end * P, p.OG) - panel * P, P, p, khb, runb, floor)
 
     @jit.driver
-    def correlate_tasks(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, khb, runb, floor, tasks):
+    def correlate_tasks(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb, floor,
+                        tasks):
         for task in prange(tasks):
-            correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, khb, runb, floor,
-                           task, tasks)
+            correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
+                           floor, task, tasks)
 
     return correlate_task, correlate_tasks
 
@@ -171,7 +175,7 @@ def _sweep(mr, nv):
                     at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
                     b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
                     for row in range(first, last, mr):
-                        if width == P:
+                        if width == P or ldw == P:  # packed panels are filled up
                             whole(row, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
                                   init, i0, si, y, y0, c_rows, width, lowest)
                         else:
@@ -182,7 +186,11 @@ def _sweep(mr, nv):
 
 
 def _lanewise_sweep(mr, nv):
-    """Make the sweep of a depthwise convolution: a panel of channels meets only its own weights."""
+    """Make the sweep of a depthwise convolution: a panel of channels meets only its own weights.
+
+    The panels of a few pixels follow one another: nothing is read twice, and in the order of memory. One by one, 64
+    channels of 8 images of 56 x 56 came at 5 GB/s (Zen 3), since every line of x and y was waited for.
+    """
     whole, part = simd.product(mr, nv, False, True), simd.product(mr, nv, True, True)
 
     @jit.kernel
@@ -192,11 +200,16 @@ def _lanewise_sweep(mr, nv):
             a = a0 + o + (kh0 * p.DH * p.W + kw0 * p.DW) * p.C
             b = w0 + (kh0 * p.KW + kw0) * ldw
             for row in range(first, last, mr):
-                if width == P:
-                    whole(row, x, a, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
-                          w, b, 0, p.KW * ldw, ldw, bias, o, 0, y, y0, c_rows, width, floor)
-                else:
-                    part(row, x, a, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
-                         w, b, 0, p.KW * ldw, ldw, bias, o, 0, y, y0, c_rows, width, floor)
+                # The row of x that these columns meet next is fetched: read 9 times over in small steps, it is not
+                # foreseen (Zen 3: 3.4 ms without, 1.3 with, for 8 images of 64 channels on 56 x 56).
+                begin = a + a_rows[row] + (kh1 - kh0) * p.DH * p.W * p.C
+                simd.prefetch(x, begin, begin + a_rows[row + mr - 1] - a_rows[row] + width)
+                for c in range(0, width, P):
+                    if c + P <= width:
+                        whole(row, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
+                              w, b + c, 0, p.KW * ldw, ldw, bias, o + c, 0, y, y0 + c, c_rows, P, floor)
+                    else:
+                        part(row, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
+                             w, b + c, 0, p.KW * ldw, ldw, bias, o + c, 0, y, y0 + c, c_rows, width - c, floor)
 
     return sweep

@@ -19,6 +19,7 @@ P = NV x L output channels, panel[kh][kw][c][P].
 
 import functools
 import itertools
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +27,8 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["Correlation", "Region", "bands", "block", "blocks", "depth", "fields", "operations", "regions", "tile",
-           "worth_threads"]
+__all__ = ["Correlation", "Region", "bands", "block", "blocks", "depth", "fields", "operations", "regions",
+           "second_cache", "shares", "tile", "worth_threads"]
 
 # Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core), against blocks that fill a
 # fifth of L2: several images more fill the tiles of their corners and edges better (stride 2 on 28 x 28: 20 %).
@@ -119,13 +120,17 @@ def tile(channels, dtype, lanewise=False):
     return rows[nv], nv
 
 
-def block(p, dtype, finer=1):
-    """Return `p` with its block sizes filled in, for `finer` times as many items at least."""
+def block(p, dtype, finer=1, limit=None):
+    """Return `p` with its block sizes filled in, for `finer` times as many items at least.
+
+    A block takes up to `limit` bytes of input.
+    """
+    limit = _BLOCK if limit is None else limit
     itemsize = np.dtype(dtype).itemsize
     row = max(p.W * p.C * itemsize, 1)
     panels = p.G * -(-p.OG // (tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))))
     items = 1 if operations(p) < _SERIAL else min(max(finer * _ITEMS[0], operations(p) // _ITEM), _ITEMS[1])
-    limit, images = _BLOCK, -(-p.N * panels // items)
+    images = -(-p.N * panels // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
         images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))
         limit = max(limit, min(images * p.H * row, _LARGE_WEIGHTS_BLOCK))
@@ -144,6 +149,24 @@ def bands(p):
 def blocks(p):
     """Return the number of blocks."""
     return -(-p.N // p.NB) * bands(p)
+
+
+@functools.cache
+def second_cache():
+    """Return the bytes of a core's second cache, or 1 MiB where the system does not tell."""
+    try:
+        told = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not Linux
+        told = 0
+    return told if told > 0 else 1024 * 1024
+
+
+def shares(panels, among):
+    """Return into how many items the panels of channels go that meet the same pixels, of which there are `among`.
+
+    As few as leave every thread its share: panels that stay together find the pixels in the cache.
+    """
+    return min(panels, -(-_ITEMS[1] // max(among, 1)))
 
 
 class Region(NamedTuple):

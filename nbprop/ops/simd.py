@@ -9,7 +9,9 @@ m = output pixels and lanes = output channels; its weight gradient over (n, oh, 
 linear layer over (1, 1, k). Offsets and strides count elements.
 """
 
+import contextlib
 import functools
+import itertools
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -143,40 +145,109 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
     (row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
      c, c0, c_rows, width, floor) = args
     vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
-    alive = masks(builder, width, vector.count, nv)
     a_rows, c_rows = ([builder.load(builder.gep(t, [builder.add(row, int64(m))])) for m in range(mr)]
                       for t in (a_rows, c_rows))
+    whole = builder.icmp_signed("==", width, int64(nv * vector.count))
+    alive = masks(builder, width, vector.count, nv) if masked else None
 
     acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
-    for m in range(mr):
-        start = builder.add(i0, builder.mul(si, c_rows[m]))
-        for j in range(nv):
-            builder.store(load(builder, vector, init, start, j, alive), acc[m][j])
+    starts = [builder.add(i0, builder.mul(si, r)) for r in c_rows]
+    with builder.if_else(whole) as branches:
+        for branch, lanes_ in zip(branches, (lambda: None, lambda: masks(builder, width, vector.count, nv))):
+            with branch:
+                known = lanes_()
+                for m, j in itertools.product(range(mr), range(nv)):
+                    builder.store(load(builder, vector, init, starts[m], j, known), acc[m][j])
 
     a_rows = [builder.gep(a, [builder.add(a0, r)]) for r in a_rows]
-    with cgutils.for_range(builder, n0) as loop0, cgutils.for_range(builder, n1) as loop1:
-        ka = builder.add(builder.mul(loop0.index, sa0), builder.mul(loop1.index, sa1))
-        kb = builder.add(b0, builder.add(builder.mul(loop0.index, sb0), builder.mul(loop1.index, sb1)))
-        with cgutils.for_range(builder, n2) as loop2:
-            at_a = builder.add(ka, builder.mul(loop2.index, sa2))
-            at_b = builder.add(kb, builder.mul(loop2.index, sb2))
-            known = alive if masked else None
-            right = [load(builder, vector, b, at_b, j, known) for j in range(nv)]
+    with _rolled(builder, n0) as k0, _rolled(builder, n1) as k1:
+        ka = builder.add(builder.mul(k0, sa0), builder.mul(k1, sa1))
+        kb = builder.add(b0, builder.add(builder.mul(k0, sb0), builder.mul(k1, sb1)))
+        with _rolled(builder, n2) as k2:
+            at_a = builder.add(ka, builder.mul(k2, sa2))
+            at_b = builder.add(kb, builder.mul(k2, sb2))
+            right = [load(builder, vector, b, at_b, j, alive) for j in range(nv)]
             for m in range(mr):
                 if lanewise:
-                    left = [load(builder, vector, a_rows[m], at_a, j, known) for j in range(nv)]
+                    left = [load(builder, vector, a_rows[m], at_a, j, alive) for j in range(nv)]
                 else:
                     left = [broadcast(builder, vector, builder.load(builder.gep(a_rows[m], [at_a])))] * nv
                 for j in range(nv):
                     builder.store(fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
 
     lowest = broadcast(builder, vector, floor)
-    for m in range(mr):
-        for j in range(nv):
-            value = builder.load(acc[m][j])
-            # value < floor is false for NaN, which therefore stays.
-            value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
-            store(builder, value, c, builder.add(c0, c_rows[m]), j, alive)
+    results = [[_at_least(builder, builder.load(acc[m][j]), lowest) for j in range(nv)] for m in range(mr)]
+    targets = [builder.add(c0, r) for r in c_rows]
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            for m, j in itertools.product(range(mr), range(nv)):
+                store(builder, results[m][j], c, targets[m], j, None)
+        with otherwise:
+            _store_narrow(builder, results, c, targets, width)
+
+
+@contextlib.contextmanager
+def _rolled(builder, count):
+    """Loop over range(count), and ask LLVM not to unroll.
+
+    Unrolled twice, the product's rows need twice as many pointers, and 16 general registers do not hold them: on AVX2
+    each step then read half of them back from the stack.
+    """
+    with cgutils.for_range(builder, count) as loop:
+        yield loop.index
+        body = builder.block
+    module = builder.module
+    wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    description = module.add_metadata([wish])
+    description.operands = description, wish  # it begins with itself
+    body.terminator.set_metadata("llvm.loop", description)
+
+
+def _at_least(builder, value, lowest):
+    """Return the larger of the two: value < lowest is false for NaN, which therefore stays."""
+    return builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+
+
+def _store_narrow(builder, rows, c, targets, width):
+    """Store the first `width` lanes of each row of vectors.
+
+    Only AVX-512 has quick masked stores: one of AVX2 takes 12 cycles or more on AMD's processors, and elsewhere they
+    come as a branch per lane. There the last vectors go through the stack, in pieces of 8, 4, 2 and 1 elements.
+    """
+    vector, nv = rows[0][0].type, len(rows[0])
+    if vector_bytes() == 64:
+        alive = masks(builder, width, vector.count, nv)
+        for values, target in zip(rows, targets):
+            for j, value in enumerate(values):
+                store(builder, value, c, target, j, alive)
+        return
+    stack = [cgutils.alloca_once(builder, vector) for _ in rows]
+    for j in range(nv):
+        left = builder.sub(width, int64(j * vector.count))
+        with builder.if_else(builder.icmp_signed(">=", left, int64(vector.count))) as (then, otherwise):
+            with then:
+                for values, target in zip(rows, targets):
+                    store(builder, values[j], c, target, j, None)
+            with otherwise, builder.if_then(builder.icmp_signed(">", left, int64(0))):
+                for values, place in zip(rows, stack):
+                    builder.store(values[j], place)
+                piece = vector.count // 2
+                while piece:
+                    done = builder.and_(left, int64(-2 * piece))
+                    with builder.if_then(builder.icmp_signed("!=", builder.and_(left, int64(piece)), int64(0))):
+                        for place, target in zip(stack, targets):
+                            start = builder.add(target, int64(j * vector.count))
+                            _copy_piece(builder, piece, place, done, builder.gep(c, [start]))
+                    piece //= 2
+
+
+def _copy_piece(builder, size, source, first, target):
+    """Copy `size` elements from `first` on from one place to another."""
+    element = target.type.pointee
+    piece = ir.VectorType(element, size).as_pointer()
+    source = builder.gep(builder.bitcast(source, element.as_pointer()), [first])
+    value = builder.load(builder.bitcast(source, piece), align=_ELEMENTS[element][1])
+    builder.store(value, builder.bitcast(builder.gep(target, [first]), piece), align=_ELEMENTS[element][1])
 
 
 @intrinsic
@@ -293,7 +364,11 @@ def load(builder, vector, base, start, j, alive):
 def store(builder, value, base, start, j, alive):
     """Store vector j at base[start]; dead lanes are not written."""
     vector = value.type
-    arguments = [value, _vector_at(builder, vector, base, start, j), _align(vector), alive[j]]
+    at = _vector_at(builder, vector, base, start, j)
+    if alive is None:
+        builder.store(value, at, align=_bytes(vector))
+        return
+    arguments = [value, at, _align(vector), alive[j]]
     _call(builder, f"llvm.masked.store.{_suffix(vector)}.p0", ir.VoidType(), arguments)
 
 

@@ -25,6 +25,7 @@ __all__ = ["Spread", "phases", "settle", "size"]
 # Least share of the lanes that is filled: several columns at once (wide.py) fill 0.5 to 0.6, as they multiply zeros.
 # 16 to 6 channels, 5 x 5 on 14 x 14, 64 images: 109 us to 181 on two cores (Zen 5), 280 GFLOP/s; one image 11 us to 48.
 _FILLED = 0.75
+_VECTORS = 4  # of a window's row at most
 _OPERATIONS = 400_000  # below, it is not worth its kernels to compile
 
 
@@ -44,7 +45,7 @@ def phases(g, dtype, exact):
         return None
     vectors = -(-width // lanes)
     operations = 2 * g.N * g.OH * g.OW * g.O * width * g.KH
-    if vectors > 2 or g.C >= lanes or width < _FILLED * vectors * lanes or operations < _OPERATIONS:
+    if vectors > _VECTORS or g.C >= lanes or width < _FILLED * vectors * lanes or operations < _OPERATIONS:
         return None
     sets = next((T for T in range(-(-g.KW // g.SW), g.OW) if g.OW % T == 0), g.OW)
     rows = g._replace(C=width, W=g.OW, KW=1, SW=1)
@@ -103,9 +104,11 @@ def _kernels(mr, nv):
                 for region in range(first, last):
                     begin, end, kh0, kh1, _, _ = regions[region]
                     for tile in range(begin, end, mr):
-                        product(tile, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
-                                p.DH * p.W * p.C, 0, 1, w, kh0 * p.CG * P, p.CG * P, 0, P,
-                                dx, y0 + e * step, 1, dx, y0 + e * step, c_rows, p.OG, dx.dtype.type(-np.inf))
+                        for o in range(0, p.OG, P):
+                            at = y0 + e * step + o
+                            product(tile, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
+                                    p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
+                                    dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf))
 
     @jit.driver
     def spread_tasks(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, tasks):
