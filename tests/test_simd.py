@@ -20,16 +20,16 @@ TILES = sorted({dense.tile(channels, np.dtype(dtype), lanewise) for channels in 
 
 
 def harness(mr, nv, lanewise):
-    """The micro-kernel on whole panels and on a masked one, as a function."""
+    """The micro-kernel on whole panels and on a masked one, as a function: two tiles of it."""
     whole, part = simd.product(mr, nv, False, lanewise), simd.product(mr, nv, True, lanewise)
 
     @numba.njit
     def run(row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor, masked):
         if masked:
-            part(row, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
+            part(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
                  init, i0, si, c, c0, c_rows, width, floor)
         else:
-            whole(row, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
+            whole(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
                   init, i0, si, c, c0, c_rows, width, floor)
 
     return run
@@ -39,7 +39,7 @@ def expected(mr, lanewise, row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c
     """The docstring of `simd.product`, in plain Python."""
     c = c.copy()
     lane = np.arange(width)
-    for m in range(row, row + mr):
+    for m in range(row, row + 2 * mr):
         total = init[i0 + si * c_rows[m] + lane].astype(np.float64)
         for i in np.ndindex(*n):
             at = a0 + a_rows[m] + np.dot(i, sa)
@@ -53,8 +53,8 @@ def problem(mr, P, dtype, masked, lanewise, si, floor):
     random = rng(mr, P, masked, lanewise, si)
     n, width, row = (2, 3, 5), P - 1 - P // 3 if masked else P, 2
     sa, sb = (97, 31, 3 * P if lanewise else 3), (17 * P, 5 * P, P)
-    a_rows = 7 * random.permutation(mr + row)
-    c_rows = (P + 3) * random.permutation(mr + row)
+    a_rows = 7 * random.permutation(2 * mr + row)
+    c_rows = (P + 3) * random.permutation(2 * mr + row)
     a = random.standard_normal(2 + a_rows.max() + 97 + 2 * 31 + 12 * P + P)
     # Nothing lies behind the last lane that a masked panel may read.
     b = random.standard_normal(3 + 17 * P + 2 * 5 * P + 4 * P + width)
@@ -79,9 +79,9 @@ def test_tiles_as_reference(mr, nv, lanewise):
 
 def test_nan_passes_the_floor():
     run, L = harness(1, 1, False), simd.lanes(np.dtype(np.float64))
-    row, one, b, c = np.zeros(1, np.int64), np.ones(1), np.arange(L) - 2.0, np.zeros(L)
+    row, one, b, c = np.zeros(2, np.int64), np.ones(1), np.arange(L) - 2.0, np.zeros(L)
     b[0] = np.nan
-    run(0, one, 0, row, (1, 1, 1), (0, 0, 0), b, 0, (0, 0, 0), c, 0, 1, c, 0, row, L, 0.0, False)
+    run(0, one, 0, row, (1, 1, 1), (0, 0, 0), b, 0, (0, 0, 0), np.zeros(L), 0, 0, c, 0, row, L, 0.0, False)
     np.testing.assert_array_equal(c, [np.nan, 0, *range(L - 2)])
 
 

@@ -14,15 +14,16 @@ from nbprop.shapes import conv2d
 BOUND = {np.dtype(np.float32): 5e-6, np.dtype(np.float64): 1e-14}
 
 
-def passes(x, w, b, dy, padding):
-    return (conv2d_forward(x, w, b, padding=padding), conv2d_backward_input(dy, w, x.shape, padding=padding),
-            *conv2d_backward_weight(dy, x, w.shape, padding=padding))  # fmt: skip
+def passes(x, w, b, dy, padding, dilation=1):
+    rest = {"padding": padding, "dilation": dilation}
+    return (conv2d_forward(x, w, b, **rest), conv2d_backward_input(dy, w, x.shape, **rest),
+            *conv2d_backward_weight(dy, x, w.shape, **rest))  # fmt: skip
 
 
-def problem(n, c, h, w, o, padding, dtype):
+def problem(n, c, h, w, o, padding, dtype, dilation=1):
     x, weights, b = normal((n, c, h, w), dtype, 0), normal((o, c, 3, 3), dtype, 1), normal((o,), dtype, 2)
-    g = conv2d(x.shape, weights.shape, 1, padding)
-    return x, weights, b, normal((n, o, g.OH, g.OW), dtype, 3), padding
+    g = conv2d(x.shape, weights.shape, 1, padding, dilation)
+    return x, weights, b, normal((n, o, g.OH, g.OW), dtype, 3), padding, dilation
 
 
 @pytest.fixture(params=["blocked", "staged"])
@@ -56,12 +57,28 @@ def check_all_shapes(n, c, h, w, o, padding, dtype):
             assert_close(ours, wanted, BOUND[np.dtype(dtype)])
 
 
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 2), st.integers(1, 20), st.tuples(st.integers(0, 12), st.integers(0, 12)), st.integers(1, 20),
+       st.tuples(st.integers(0, 6), st.integers(0, 6)), st.sampled_from([(2, 2), (3, 1), (1, 2), (3, 4)]), dtypes)
+def check_all_dilations(n, c, more, o, padding, dilation, dtype):
+    padding = tuple(min(p, 2 * d) for p, d in zip(padding, dilation))
+    h, w = (max(2 * d + 1 - 2 * p, 1) + extra for d, p, extra in zip(dilation, padding, more))
+    made = problem(n, c, h, w, o, padding, dtype, dilation)
+    with nbprop.exact_convolution():
+        expected = passes(*made)
+    with choose.using_tile(4):
+        for ours, wanted in zip(passes(*made), expected):
+            assert_close(ours, wanted, BOUND[np.dtype(dtype)])
+
+
 def test_all_shapes_in_one_block():
     check_all_shapes()
+    check_all_dilations()
 
 
 def test_all_shapes_in_many_blocks(small_blocks):
     check_all_shapes()
+    check_all_dilations()
 
 
 @pytest.mark.parametrize("m", [2, 4])
@@ -112,7 +129,7 @@ def test_empty_batch_by_force():
 
 
 def test_fused_relu_and_nan():
-    x, w, b, _, padding = problem(2, 16, 9, 9, 20, 1, np.float32)
+    x, w, b, _, padding, _ = problem(2, 16, 9, 9, 20, 1, np.float32)
     x[1, 3, 4, 4] = np.nan
     g = conv2d(x.shape, w.shape, 1, padding)
     y = np.empty_like(normal((2, 20, 9, 9), np.float32))

@@ -49,7 +49,7 @@ def _products(mr, nv):
     def repeat_product(a, a_rows, b, c, c_rows, width, floor, calls):
         depth = a.size // a_rows.size
         for _ in range(calls):
-            micro_kernel(0, a, 0, a_rows, 1, 1, depth, 0, 0, 1, b, 0, 0, 0, width,
+            micro_kernel(0, 1, a, 0, a_rows, 1, 1, depth, 0, 0, 1, b, 0, 0, 0, width,
                          c, 0, 1, c, 0, c_rows, width, floor)
 
     @jit.driver

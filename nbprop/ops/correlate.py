@@ -174,13 +174,12 @@ def _sweep(mr, nv):
                         init, i0, si = bias, o, 0
                     at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
                     b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
-                    for row in range(first, last, mr):
-                        if width == P or ldw == P:  # packed panels are filled up
-                            whole(row, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                                  init, i0, si, y, y0, c_rows, width, lowest)
-                        else:
-                            part(row, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                                 init, i0, si, y, y0, c_rows, width, lowest)
+                    if width == P or ldw == P:  # packed panels are filled up
+                        whole(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
+                              init, i0, si, y, y0, c_rows, width, lowest)
+                    else:
+                        part(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
+                             init, i0, si, y, y0, c_rows, width, lowest)
 
     return sweep
 
@@ -206,10 +205,10 @@ def _lanewise_sweep(mr, nv):
                 simd.prefetch(x, begin, begin + a_rows[row + mr - 1] - a_rows[row] + width)
                 for c in range(0, width, P):
                     if c + P <= width:
-                        whole(row, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
+                        whole(row, row + mr, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
                               w, b + c, 0, p.KW * ldw, ldw, bias, o + c, 0, y, y0 + c, c_rows, P, floor)
                     else:
-                        part(row, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
+                        part(row, row + mr, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
                              w, b + c, 0, p.KW * ldw, ldw, bias, o + c, 0, y, y0 + c, c_rows, width - c, floor)
 
     return sweep

@@ -150,15 +150,14 @@ def _kernels(mr, nv, lanewise):
             if n2 == 1:  # one column (an edge, a linear layer) is a long loop over rows
                 n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1
             # db: a row of ones against dy (seed 003, section 3.1.2)
-            add_rows(0, ones, 0, _ROW, images, n1, n2, 0, 0, 0, dy, b0, p.OH * p.OW * O, b1, b2,
+            add_rows(0, 1, ones, 0, _ROW, images, n1, n2, 0, 0, 0, dy, b0, p.OH * p.OW * O, b1, b2,
                      bias_sums, o, 1, bias_sums, o, _ROW, width, unbounded)
-            for k in range(first, last, mr):
-                if width == P:
-                    whole(k, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
-                          p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
-                else:
-                    part(k, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
-                         p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
+            if width == P:
+                whole(first, last, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
+                      p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
+            else:
+                part(first, last, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
+                     p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
 
     @jit.kernel
     def outer_task(x, dy, dw_sums, db_sums, ones, numbers, a_rows, c_rows, regions, kinds, shares, chunks, task, tasks):

@@ -65,18 +65,19 @@ def product(mr, nv, masked, lanewise=False):
     With `lanewise` each lane has its own `a`, a vector a[... + j L .. + L] instead of one broadcast number: the
     product of a depthwise convolution, whose channels do not mix.
 
-    The tables `a_rows` and `c_rows` hold one offset per row and are read from their entry `row` on. Rows may repeat
-    (a tile that hangs over the end repeats its last row): each copy computes and stores the same numbers. Only the
+    The tables `a_rows` and `c_rows` hold one offset per row and are read from their entry `row` on, tile after tile
+    until `end` is reached. Rows may repeat (a tile that hangs over the end repeats its last row): each copy computes
+    and stores the same numbers. Only the
     first `width` lanes of `init` and `c` are touched, and with `masked` of `b` too; without it `b` is read whole.
     The accumulators start as init[i0 + si c_rows[m] + lane], so that si = 0 adds a bias and si = 1 (with init = c)
     adds to what is there; they end as max(acc, floor), NaN kept, in c[c0 + c_rows[m] + lane].
     """
 
     @intrinsic
-    def micro_kernel(typingctx, row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
-                     c, c0, c_rows, width, floor):
-        signature = types.void(row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
-                               c, c0, c_rows, width, floor)
+    def micro_kernel(typingctx, row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
+                     init, i0, si, c, c0, c_rows, width, floor):
+        signature = types.void(row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
+                               init, i0, si, c, c0, c_rows, width, floor)
         name = f"{__name__}.product.{mr}.{nv}.{masked}.{lanewise}"
         return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv, masked, lanewise))
 
@@ -141,49 +142,54 @@ def apart(name, emit, context, builder, signature, args):
 
 
 def _emit(mr, nv, masked, lanewise, context, builder, args):
-    """Emit the whole product: set the accumulators, three loops, epilogue."""
-    (row, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
+    """Emit the whole product: tiles one after another, each with its accumulators, three loops and an epilogue."""
+    (row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
      c, c0, c_rows, width, floor) = args
     vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
-    a_rows, c_rows = ([builder.load(builder.gep(t, [builder.add(row, int64(m))])) for m in range(mr)]
-                      for t in (a_rows, c_rows))
-    whole = builder.icmp_signed("==", width, int64(nv * vector.count))
+    acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
+    entries = [*itertools.product(range(mr), range(nv))]
+    whole, lowest = builder.icmp_signed("==", width, int64(nv * vector.count)), broadcast(builder, vector, floor)
     alive = masks(builder, width, vector.count, nv) if masked else None
 
-    acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
-    starts = [builder.add(i0, builder.mul(si, r)) for r in c_rows]
-    with builder.if_else(whole) as branches:
-        for branch, lanes_ in zip(branches, (lambda: None, lambda: masks(builder, width, vector.count, nv))):
-            with branch:
-                known = lanes_()
-                for m, j in itertools.product(range(mr), range(nv)):
-                    builder.store(load(builder, vector, init, starts[m], j, known), acc[m][j])
+    with cgutils.for_range_slice(builder, row, end, int64(mr)) as (first, _):
+        lefts, targets = ([builder.load(builder.gep(t, [builder.add(first, int64(m))])) for m in range(mr)]
+                          for t in (a_rows, c_rows))
+        starts = [builder.add(i0, builder.mul(si, r)) for r in targets]
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                for m, j in entries:
+                    builder.store(load(builder, vector, init, starts[m], j, None), acc[m][j])
+            with otherwise:
+                some = masks(builder, width, vector.count, nv)
+                for m, j in entries:
+                    builder.store(load(builder, vector, init, starts[m], j, some), acc[m][j])
 
-    a_rows = [builder.gep(a, [builder.add(a0, r)]) for r in a_rows]
-    with _rolled(builder, n0) as k0, _rolled(builder, n1) as k1:
-        ka = builder.add(builder.mul(k0, sa0), builder.mul(k1, sa1))
-        kb = builder.add(b0, builder.add(builder.mul(k0, sb0), builder.mul(k1, sb1)))
-        with _rolled(builder, n2) as k2:
-            at_a = builder.add(ka, builder.mul(k2, sa2))
-            at_b = builder.add(kb, builder.mul(k2, sb2))
-            right = [load(builder, vector, b, at_b, j, alive) for j in range(nv)]
-            for m in range(mr):
-                if lanewise:
-                    left = [load(builder, vector, a_rows[m], at_a, j, alive) for j in range(nv)]
-                else:
-                    left = [broadcast(builder, vector, builder.load(builder.gep(a_rows[m], [at_a])))] * nv
-                for j in range(nv):
-                    builder.store(fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
+        lefts = [builder.gep(a, [builder.add(a0, r)]) for r in lefts]
+        with _rolled(builder, n0) as k0, _rolled(builder, n1) as k1:
+            ka = builder.add(builder.mul(k0, sa0), builder.mul(k1, sa1))
+            kb = builder.add(b0, builder.add(builder.mul(k0, sb0), builder.mul(k1, sb1)))
+            with _rolled(builder, n2) as k2:
+                at_a = builder.add(ka, builder.mul(k2, sa2))
+                at_b = builder.add(kb, builder.mul(k2, sb2))
+                right = [load(builder, vector, b, at_b, j, alive) for j in range(nv)]
+                for m in range(mr):
+                    if lanewise:
+                        left = [load(builder, vector, lefts[m], at_a, j, alive) for j in range(nv)]
+                    else:
+                        left = [broadcast(builder, vector, builder.load(builder.gep(lefts[m], [at_a])))] * nv
+                    for j in range(nv):
+                        builder.store(fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
 
-    lowest = broadcast(builder, vector, floor)
-    results = [[_at_least(builder, builder.load(acc[m][j]), lowest) for j in range(nv)] for m in range(mr)]
-    targets = [builder.add(c0, r) for r in c_rows]
-    with builder.if_else(whole) as (then, otherwise):
-        with then:
-            for m, j in itertools.product(range(mr), range(nv)):
-                store(builder, results[m][j], c, targets[m], j, None)
-        with otherwise:
-            _store_narrow(builder, results, c, targets, width)
+        results = [[_at_least(builder, builder.load(acc[m][j]), lowest) for j in range(nv)] for m in range(mr)]
+        targets = [builder.add(c0, r) for r in targets]
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                for m, j in entries:
+                    store(builder, results[m][j], c, targets[m], j, None)
+            with otherwise:
+                _store_narrow(builder, results, c, targets, width)
+        body = builder.block
+    _keep_rolled(builder, body)
 
 
 @contextlib.contextmanager
@@ -196,6 +202,11 @@ def _rolled(builder, count):
     with cgutils.for_range(builder, count) as loop:
         yield loop.index
         body = builder.block
+    _keep_rolled(builder, body)
+
+
+def _keep_rolled(builder, body):
+    """Describe the loop that the block `body` closes as one that is not to be unrolled."""
     module = builder.module
     wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
     description = module.add_metadata([wish])

@@ -60,8 +60,8 @@ def _winograd(kind, g):
 def _unforced(kind, g):
     """Return (m, reason); every call of a pass asks, so the reasons are constants."""
     if not fast.serves(g):
-        return 0, "Winograd wants 3x3, stride 1, dilation 1, one group and padding up to 2"
-    tiles = g.N * -(-g.OH // 4) * -(-g.OW // 4)
+        return 0, "Winograd wants 3x3, stride 1, one group and padding up to twice the dilation"
+    tiles = g.N * g.DH * g.DW * fast.tiles(g.OH, g.DH, 4) * fast.tiles(g.OW, g.DW, 4)
     # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
     channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]
     if channels < _CHANNELS:

@@ -9,7 +9,7 @@ from nbprop import jit
 from nbprop.ops import dense, outer, simd
 from nbprop.ops.conv import winograd, winograd_weight
 
-__all__ = ["Pass", "correlate", "gradient_memory", "memory", "panel", "plan", "serves", "weight_gradient"]
+__all__ = ["Pass", "correlate", "gradient_memory", "memory", "panel", "plan", "serves", "tiles", "weight_gradient"]
 
 # Bytes of a block's transformed tiles and products, which stay in L2 beside the next block's input, fetched meanwhile
 # (512 KiB: 15 % slower where the input comes from memory); and of a stage's tiles, which stay in L3.
@@ -34,8 +34,14 @@ _RUN = 512  # tiles that one sum runs over before it is added to the others
 
 
 def serves(g):
-    """Say whether the algorithm fits at all: 3x3, stride and dilation 1, one group, padding up to 2, any image."""
-    return g.N > 0 and (g.KH, g.KW, g.SH, g.SW, g.DH, g.DW, g.G) == (3, 3, 1, 1, 1, 1, 1) and g.PH <= 2 and g.PW <= 2
+    """Say whether the algorithm fits at all: 3x3, stride 1, one group, padding up to that of a full convolution."""
+    fits = (g.KH, g.KW, g.SH, g.SW, g.G) == (3, 3, 1, 1, 1) and g.PH <= 2 * g.DH and g.PW <= 2 * g.DW
+    return g.N > 0 and fits
+
+
+def tiles(size, dilation, m):
+    """Return how many tiles along one axis cover the largest lattice of the output."""
+    return -(-size // (dilation * m)) if size else 0
 
 
 _ROW = np.zeros(1, np.int64)  # the table of a single row
@@ -60,32 +66,34 @@ def plan(kind, g, m, dtype):
     size, out = ((g.H, g.W), g.C), ((g.OH, g.OW), g.O)
     padding = g.PH, g.PW
     if kind == "input":
-        size, out, padding = out, size, (2 - g.PH, 2 - g.PW)
+        size, out, padding = out, size, (2 * g.DH - g.PH, 2 * g.DW - g.PW)
     (H, W), C = size
     (OH, OW), O = out
     L = simd.lanes(dtype)
     mr, nv = dense.tile(O, dtype)
-    TH, TW, points = -(-OH // m), -(-OW // m), (m + 2) ** 2
+    points = (m + 2) ** 2
+    TH, TW = tiles(OH, g.DH, m), tiles(OW, g.DW, m)
+    count = g.N * g.DH * g.DW * TH * TW
     CP, OP = -(-C // L) * L, -(-O // (nv * L)) * nv * L
-    tiling = winograd.Tiling(g.N, H, W, C, OH, OW, O, *padding, m, TH, TW, CP, OP, 0)
-    count, byte = g.N * TH * TW, points * dtype.itemsize
+    tiling = winograd.Tiling(g.N, H, W, C, OH, OW, O, *padding, g.DH, g.DW, m, TH, TW, count, CP, OP, 0)
+    byte = points * dtype.itemsize
     if kind == "weight":
-        return _weight_plan(tiling, count, dtype.itemsize, _fitting(mr, C), nv, nv * L)
+        return _weight_plan(tiling, dtype.itemsize, _fitting(mr, C), nv, nv * L)
     staged = byte * C * OP > _WEIGHTS
     most, bytes_per_tile = (count, byte * CP) if staged else (-(-count // _ITEMS), byte * (CP + OP))
     TB = -(-max(min((_STAGE if staged else _BLOCK) // bytes_per_tile, most), 1) // mr) * mr
     return Pass(tiling._replace(TB=TB), mr, nv, np.arange(TB) * CP, np.arange(TB) * (nv * L if staged else OP), staged)
 
 
-def _weight_plan(g, count, itemsize, mr, nv, P):
+def _weight_plan(g, itemsize, mr, nv, P):
     """Return the weight gradient's Pass: its rows are channels, repeated to fill the last tile."""
     byte = (g.M + 2) ** 2 * itemsize
     slab = max(1, min(_SUMS // (byte * g.C * P), g.OP // P)) * P
-    spread = max(min(most, count // least) for most, least in _CHUNKS)
+    spread = max(min(most, g.TILES // least) for most, least in _CHUNKS)
     chunks = max(1, min(spread, _RESULTS // (itemsize * 9 * g.C * g.O)))
     chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
     rows = np.minimum(np.arange(-(-g.C // mr) * mr), g.C - 1)
-    TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * g.C * slab) // (byte * (g.CP + slab)), -(-count // chunks)))
+    TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * g.C * slab) // (byte * (g.CP + slab)), -(-g.TILES // chunks)))
     return Pass(g._replace(TB=TB), mr, nv, rows, rows * slab, False, chunks, slab)
 
 
@@ -114,7 +122,7 @@ def memory(p, dtype):
 
 def _brings_its_own(g, tasks):
     """Say whether each task should transform the weights for itself."""
-    return tasks <= _FEW or g.N * g.TH * g.TW >= _OWN * tasks
+    return tasks <= _FEW or g.TILES >= _OWN * tasks
 
 
 def _transformed(g, P, lanes):
@@ -173,11 +181,10 @@ def correlate(x, w, rotated, b, y, p, work, floor):
     tasks = len(rooms)
     bias[: g.O] = b
     bias[g.O : g.OP + P] = 0
-    count = g.N * g.TH * g.TW
     if p.staged:
         take, finish = winograd.staged(g.M, p.mr, p.nv)
-        for first in range(0, count, g.TB):
-            last = min(first + g.TB, count)
+        for first in range(0, g.TILES, g.TB):
+            last = min(first + g.TB, g.TILES)
             take(x, shared, g, first, last, edges, lanes, tasks)
             finish(shared, w, rotated, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
                    -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, tasks)

@@ -103,12 +103,11 @@ def _kernels(mr, nv):
             for e in range(sets):
                 for region in range(first, last):
                     begin, end, kh0, kh1, _, _ = regions[region]
-                    for tile in range(begin, end, mr):
-                        for o in range(0, p.OG, P):
-                            at = y0 + e * step + o
-                            product(tile, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
-                                    p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
-                                    dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf))
+                    for o in range(0, p.OG, P):
+                        at = y0 + e * step + o
+                        product(begin, end, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
+                                p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
+                                dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf))
 
     @jit.driver
     def spread_tasks(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, tasks):

@@ -10,6 +10,9 @@ d and in g, so that its adjoints are the gradients: the input gradient is the sa
 
     dg = G^T [ sum over tiles of (B^T d B) * (A dy A^T) ] G.
 
+A dilated kernel never meets neighbouring pixels: of each image the rows r, r + D, r + 2 D ... and columns alike, one
+lattice, are an image of their own, whose convolution has dilation 1.
+
 Source: Lavin and Gray 2015, Fast Algorithms for Convolutional Neural Networks, section 4; the matrices are those for
 the points 0, 1, -1 (2, -2) and infinity.
 """
@@ -25,7 +28,8 @@ from nbprop.ops import simd
 from nbprop.ops.conv import pack
 from nbprop.ops.sandwich import clipped, sandwich
 
-__all__ = ["A", "B", "G", "Tiling", "blocked", "place", "rows_of", "staged", "tile_reader", "transposed", "weights"]
+__all__ = ["A", "B", "G", "Tiling", "blocked", "input_tile", "output_tile", "place", "rows_of", "staged", "tile_reader",
+           "transposed", "weights"]
 
 # B^T, G and A^T for output tiles of 2 and 4.
 B = {
@@ -52,7 +56,10 @@ def transposed(matrix):
 
 
 class Tiling(NamedTuple):
-    """The numbers of one Winograd correlation of x (N, H, W, C) to y (N, OH, OW, O), padded by TOP and LEFT."""
+    """The numbers of one Winograd correlation of x (N, H, W, C) to y (N, OH, OW, O), padded by TOP and LEFT.
+
+    Its tiles are counted by image, lattice (DH x DW of them), row and column.
+    """
 
     N: int
     H: int
@@ -63,9 +70,12 @@ class Tiling(NamedTuple):
     O: int
     TOP: int
     LEFT: int
+    DH: int  # dilation
+    DW: int
     M: int  # output tile
-    TH: int  # tiles per column and row of an image
+    TH: int  # tiles per column and row of a lattice
     TW: int
+    TILES: int
     CP: int  # channels, filled up to whole vectors
     OP: int
     TB: int  # tiles per block or stage: the room for each point in the transformed arrays
@@ -118,24 +128,25 @@ def weights(m):
 
 
 @functools.cache
-def tile_reader(matrix, size, step):
-    """Make the transform of one tile of an image, `size` wide and every `step` pixels, with zeros beyond its edges.
+def tile_reader(matrix, size):
+    """Make the transform of one tile of a lattice, `size` wide, with zeros beyond its edges.
 
-    Of the image's C channels it takes c0 .. c0 + width - 1, and fills them up with zeros to CP. `zeros` is a vector of
-    them.
+    `tile` comes from `input_tile` or `output_tile`. Of the channels it takes c0 .. c0 + width - 1, and fills them up
+    with zeros to CP. `zeros` is a vector of them.
     """
     transform, transform_clipped = sandwich(matrix), clipped(matrix)
     points = len(matrix)
 
     @jit.scalar
-    def take(x, H, W, C, c0, width, CP, n, h, q, zeros, target, t, step, lanes):
-        at = ((n * H + h) * W + q) * C + c0
+    def take(x, tile, c0, width, CP, zeros, target, t, step, lanes):
+        at, h, q, H, W, row, pixel = tile
+        at += c0
         if h >= 0 and q >= 0 and h + size <= H and q + size <= W and CP == width:
             for c in range(0, width, lanes):
-                transform(x, at + c, W * C, C, target, t * CP + c, points * step, step, x, 0, 0.0)
+                transform(x, at + c, row, pixel, target, t * CP + c, points * step, step, x, 0, 0.0)
         else:
             for c in range(0, CP, lanes):
-                transform_clipped(x, at + c, W * C, C, target, t * CP + c, points * step, step,
+                transform_clipped(x, at + c, row, pixel, target, t * CP + c, points * step, step,
                                   zeros, -h, H - h, -q, W - q, min(lanes, width - c))
 
     return take
@@ -143,36 +154,64 @@ def tile_reader(matrix, size, step):
 
 @functools.cache
 def _tile_writer(m):
-    """Make the transform of one tile of products to pixels of y, those beyond its edges left out.
+    """Make the transform of one tile of products to pixels of y, those beyond its lattice's edges left out.
 
-    `products` has `step` numbers per point and a row of `width` (in whole vectors) per tile: the channels from o0 on.
+    `tile` comes from `output_tile`. `products` has `step` numbers per point and a row of `width` (in whole vectors) per
+    tile: the channels from o0 on.
     """
     transform = sandwich(A[m], True)
 
     @jit.scalar
-    def give(products, t, width, step, o0, g, bias, floor, edge, y, n, oh, ow, lanes):
+    def give(products, t, width, step, o0, g, bias, floor, edge, y, tile, lanes):
         inside = min(width, g.O - o0)
-        at = ((n * g.OH + oh) * g.OW + ow) * g.O + o0
-        if oh + m <= g.OH and ow + m <= g.OW and inside % lanes == 0:
+        at, oh, ow, OH, OW, row, pixel = tile
+        at += o0
+        if oh + m <= OH and ow + m <= OW and inside % lanes == 0:
             for o in range(0, inside, lanes):
-                transform(products, t * width + o, (m + 2) * step, step, y, at + o, g.OW * g.O, g.O,
-                          bias, o0 + o, floor)
+                transform(products, t * width + o, (m + 2) * step, step, y, at + o, row, pixel, bias, o0 + o, floor)
             return
         for o in range(0, width, lanes):
             transform(products, t * width + o, (m + 2) * step, step, edge, o, m * width, width, bias, o0 + o, floor)
-        columns = min(m, g.OW - ow)
-        pixels, run = (columns, inside) if inside < g.O or inside < width else (1, columns * inside)
-        for i in range(min(m, g.OH - oh)):
+        columns = min(m, OW - ow)
+        pixels, run = (columns, inside) if inside < pixel or inside < width else (1, columns * inside)
+        for i in range(min(m, OH - oh)):
             for j in range(pixels):
-                simd.copy(edge, (i * m + j) * width, y, at + (i * g.OW + j) * g.O, run)
+                simd.copy(edge, (i * m + j) * width, y, at + i * row + j * pixel, run)
 
     return give
 
 
 @jit.scalar
 def place(g, tile):
-    """Return a tile's image, row and column of tiles."""
-    return tile // (g.TH * g.TW), tile // g.TW % g.TH, tile % g.TW
+    """Return a tile's image, the first row and column of its lattice, and its row and column of tiles there."""
+    lattice, inside = tile // (g.TH * g.TW), tile % (g.TH * g.TW)
+    if g.DH == 1 and g.DW == 1:
+        return lattice, 0, 0, inside // g.TW, inside % g.TW
+    return lattice // (g.DH * g.DW), lattice // g.DW % g.DH, lattice % g.DW, inside // g.TW, inside % g.TW
+
+
+@jit.scalar
+def output_tile(g, tile):
+    """Return where in y a tile of m x m outputs lies.
+
+    That is: where its first pixel starts in memory, that pixel's row and column in the lattice, the lattice's rows and
+    columns, and how far apart in memory they are.
+    """
+    n, r, s, th, tw = place(g, tile)
+    row, pixel, h, q = g.DH * g.OW * g.O, g.DW * g.O, th * g.M, tw * g.M
+    at = ((n * g.OH + r) * g.OW + s) * g.O + h * row + q * pixel
+    return at, h, q, (g.OH - r + g.DH - 1) // g.DH, (g.OW - s + g.DW - 1) // g.DW, row, pixel
+
+
+@jit.scalar
+def input_tile(g, tile):
+    """Return the same of the inputs that it reads: rows r - TOP + D i, with i from m th on, so of another lattice."""
+    n, r, s, th, tw = place(g, tile)
+    row, pixel = g.DH * g.W * g.C, g.DW * g.C
+    h, q = th * g.M + (r - g.TOP) // g.DH, tw * g.M + (s - g.LEFT) // g.DW
+    r, s = (r - g.TOP) % g.DH, (s - g.LEFT) % g.DW
+    at = ((n * g.H + r) * g.W + s) * g.C + h * row + q * pixel
+    return at, h, q, (g.H - r + g.DH - 1) // g.DH, (g.W - s + g.DW - 1) // g.DW, row, pixel
 
 
 @jit.kernel
@@ -180,10 +219,10 @@ def rows_of(first, last, H, W, C, g):
     """Return where in an image of H x W x C the tiles first .. last - 1 begin and end, up to their whole rows."""
     if first >= last:
         return 0, 0
-    n, th, _ = place(g, first)
-    begin = (n * H + min(th * g.M, H)) * W * C
-    n, th, _ = place(g, last - 1)
-    return begin, (n * H + min((th + 1) * g.M, H)) * W * C
+    n, _, _, th, _ = place(g, first)
+    begin = (n * H + min(th * g.M * g.DH, H)) * W * C
+    n, _, _, th, _ = place(g, last - 1)
+    return begin, (n * H + min((th + 1) * g.M * g.DH, H)) * W * C
 
 
 @functools.cache
@@ -193,9 +232,8 @@ def _sums(mr, nv):
 
     @jit.kernel
     def multiply(v, v0, a_rows, u, u0, zeros, g, products, p0, c_rows, count, P):
-        for row in range(0, count, mr):
-            micro_kernel(row, v, v0, a_rows, 1, 1, g.C, 0, 0, 1, u, u0, 0, 0, P, zeros, g.OP, 0,
-                         products, p0, c_rows, P, v.dtype.type(-np.inf))
+        micro_kernel(0, count, v, v0, a_rows, 1, 1, g.C, 0, 0, 1, u, u0, 0, 0, P, zeros, g.OP, 0,
+                     products, p0, c_rows, P, v.dtype.type(-np.inf))
 
     return multiply
 
@@ -220,7 +258,7 @@ def blocked(m, mr, nv, short=False):
     then has to come from another core.
     """
     multiply, weights_of_panel = _short_sums() if short else _sums(mr, nv), _kernel_transform(m)
-    take, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
+    take, give = tile_reader(B[m], m + 2), _tile_writer(m)
     points = (m + 2) ** 2
 
     @jit.kernel
@@ -228,8 +266,7 @@ def blocked(m, mr, nv, short=False):
         P = nv * lanes
         panels = g.OP // P
         sv, sp, su = g.TB * g.CP + lanes, g.TB * g.OP + lanes, g.C * P + lanes
-        count = g.N * g.TH * g.TW
-        blocks = (count + g.TB - 1) // g.TB
+        blocks = (g.TILES + g.TB - 1) // g.TB
         v, products = memory[: points * sv], memory[points * sv : points * (sv + sp)]
         zeros = edge[edge.size - lanes :]
         simd.clear(zeros, 0, lanes)
@@ -238,21 +275,18 @@ def blocked(m, mr, nv, short=False):
             for panel in range(panels):
                 weights_of_panel(w, rotated, g, panel * P, P, 0, g.C, memory, u, panel * points * su, su, lanes)
         for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
-            first, last = block * g.TB, min((block + 1) * g.TB, count)
+            first, last = block * g.TB, min((block + 1) * g.TB, g.TILES)
             for tile in range(first, last):
-                n, th, tw = place(g, tile)
-                take(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, zeros, v, tile - first,
-                     sv, lanes)
+                take(x, input_tile(g, tile), 0, g.C, g.CP, zeros, v, tile - first, sv, lanes)
             # The next block's x is fetched while the products keep the core busy (y too: 15 % slower).
-            begin, end = rows_of(last, min(last + g.TB, count), g.H, g.W, g.C, g)
+            begin, end = rows_of(last, min(last + g.TB, g.TILES), g.H, g.W, g.C, g)
             for point in range(points):
                 simd.prefetch(x, begin + (end - begin) * point // points, begin + (end - begin) * (point + 1) // points)
                 for panel in range(panels):
                     multiply(v, point * sv, a_rows, u, (panel * points + point) * su, bias, g, products,
                              point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
-                n, th, tw = place(g, tile)
-                give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
+                give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
 
     @jit.driver
     def correlate(x, w, rotated, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
@@ -272,7 +306,7 @@ def staged(m, mr, nv):
     share one.
     """
     micro_kernel, weights_of_panel = simd.product(mr, nv, False), _kernel_transform(m)
-    take_tile, give = tile_reader(B[m], m + 2, m), _tile_writer(m)
+    take_tile, give = tile_reader(B[m], m + 2), _tile_writer(m)
     points = (m + 2) ** 2
 
     @jit.kernel
@@ -280,9 +314,7 @@ def staged(m, mr, nv):
         zeros = edge[edge.size - lanes :]
         simd.clear(zeros, 0, lanes)
         for tile in range(first, last):
-            n, th, tw = place(g, tile)
-            take_tile(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, zeros, v, tile - start,
-                      g.TB * g.CP + lanes, lanes)
+            take_tile(x, input_tile(g, tile), 0, g.C, g.CP, zeros, v, tile - start, g.TB * g.CP + lanes, lanes)
 
     @jit.driver
     def take(x, v, g, first, last, edges, lanes, tasks):
@@ -301,12 +333,11 @@ def staged(m, mr, nv):
             weights_of_panel(w, rotated, g, o0, P, c0, c0 + width, taps, u, 0, su, lanes)
             for point in range(points):
                 init, i0, si = (bias, g.OP, 0) if c0 == 0 else (products, point * sp, 1)
-                for row in range(first - start, last - start, mr):
-                    micro_kernel(row, v, point * sv + c0, a_rows, 1, 1, width, 0, 0, 1, u, point * su, 0, 0, P,
-                                 init, i0, si, products, point * sp, c_rows, P, v.dtype.type(-np.inf))
+                micro_kernel(first - start, last - start, v, point * sv + c0, a_rows, 1, 1, width, 0, 0, 1,
+                             u, point * su, 0, 0, P, init, i0, si, products, point * sp, c_rows, P,
+                             v.dtype.type(-np.inf))
         for tile in range(first, last):
-            n, th, tw = place(g, tile)
-            give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, n, th * m, tw * m, lanes)
+            give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
 
     @jit.driver
     def finish(v, w, rotated, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor, lanes, tasks):

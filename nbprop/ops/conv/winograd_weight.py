@@ -16,7 +16,7 @@ from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.conv.winograd import A, B, G, place, rows_of, tile_reader, transposed
+from nbprop.ops.conv.winograd import A, B, G, input_tile, output_tile, rows_of, tile_reader, transposed
 from nbprop.ops.sandwich import sandwich
 
 __all__ = ["accumulate"]
@@ -31,18 +31,16 @@ def _steps(m, mr, nv):
     give        dw = G^T sums G, or with `more` add it to dw
     """
     micro_kernel = simd.product(mr, nv, False)
-    take_x, take_dy = tile_reader(B[m], m + 2, m), tile_reader(transposed(A[m]), m, m)
+    take_x, take_dy = tile_reader(B[m], m + 2), tile_reader(transposed(A[m]), m)
     back = sandwich(transposed(G[m]))
     points = (m + 2) ** 2
 
     @jit.kernel
     def transform(x, dy, v, z, g, SO, o0, first, last, zeros, lanes):
         for tile in range(first, last):
-            n, th, tw = place(g, tile)
-            take_x(x, g.H, g.W, g.C, 0, g.C, g.CP, n, th * m - g.TOP, tw * m - g.LEFT, zeros, v, tile - first,
-                   g.TB * g.CP + lanes, lanes)
-            take_dy(dy, g.OH, g.OW, g.O, o0, min(SO, g.O - o0), SO, n, th * m, tw * m, zeros, z, tile - first,
-                    g.TB * SO + lanes, lanes)
+            take_x(x, input_tile(g, tile), 0, g.C, g.CP, zeros, v, tile - first, g.TB * g.CP + lanes, lanes)
+            take_dy(dy, output_tile(g, tile), o0, min(SO, g.O - o0), SO, zeros, z, tile - first, g.TB * SO + lanes,
+                    lanes)
 
     @jit.kernel
     def multiply(v, z, begins, count, zeros, sums, g, SO, a_rows, c_rows, lanes, x, dy, following, stop):
@@ -56,10 +54,9 @@ def _steps(m, mr, nv):
             for panel in range(SO // P):
                 at = point * (g.C * SO + lanes) + panel * P
                 init, i0, si = (zeros, 0, 0) if begins else (sums, at, 1)
-                for row in range(0, g.C, mr):
-                    micro_kernel(row, v, point * (g.TB * g.CP + lanes), a_rows, 1, 1, count, 0, 0, g.CP,
-                                 z, point * (g.TB * SO + lanes) + panel * P, 0, 0, SO,
-                                 init, i0, si, sums, at, c_rows, P, v.dtype.type(-np.inf))
+                micro_kernel(0, g.C, v, point * (g.TB * g.CP + lanes), a_rows, 1, 1, count, 0, 0, g.CP,
+                             z, point * (g.TB * SO + lanes) + panel * P, 0, 0, SO,
+                             init, i0, si, sums, at, c_rows, P, v.dtype.type(-np.inf))
 
     @jit.kernel
     def give(sums, dw, more, g, SO, o0, edge, lanes):
@@ -101,7 +98,7 @@ def accumulate(m, mr, nv):
     @jit.kernel
     def accumulate_task(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edge, run, lanes, task,
                         tasks):
-        P, chunks, slabs, count = nv * lanes, partials.shape[0], (g.OP + SO - 1) // SO, g.N * g.TH * g.TW
+        P, chunks, slabs = nv * lanes, partials.shape[0], (g.OP + SO - 1) // SO
         weights, lowest = 9 * g.C * g.O, x.dtype.type(-np.inf)
         split = points * (g.TB * g.CP + lanes)
         rest = split + points * (g.TB * SO + lanes)
@@ -112,15 +109,15 @@ def accumulate(m, mr, nv):
             chunk, o0 = item // slabs, item % slabs * SO
             dw, db = partials[chunk, :weights], partials[chunk, weights + o0 : weights + min(o0 + SO, g.O)]
             simd.clear(db, 0, db.size)
-            begin, end = chunk * count // chunks, (chunk + 1) * count // chunks
+            begin, end = chunk * g.TILES // chunks, (chunk + 1) * g.TILES // chunks
             for start in range(begin, end, g.TB):
                 stop, within = min(start + g.TB, end), (start - begin) % run
                 transform(x, dy, v, z, g, SO, o0, start, stop, outside, lanes)
                 multiply(v, z, within == 0, stop - start, zeros, sums, g, SO, a_rows, c_rows, lanes,
-                         x, dy, stop, min(stop + g.TB, count))
+                         x, dy, stop, min(stop + g.TB, g.TILES))
                 # A's second row is all ones: point (1, 1) of A dy A^T is the sum of the tile's dy.
                 for o in range(0, db.size, P):
-                    add_rows(0, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
+                    add_rows(0, 1, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
                              z, (m + 3) * (g.TB * SO + lanes) + o, 0, 0, SO, db, o, 1, db, o, row,
                              min(P, db.size - o), lowest)
                 if stop == end or within + g.TB == run:
