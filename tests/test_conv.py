@@ -123,6 +123,7 @@ def test_tuned_as_reference(problem, dtype):
 cuts = st.fixed_dictionaries({
     "dense._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
     "outer._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
+    "outer._FIRST": st.sampled_from([1, 2000, 32 * 1024]),
     "dense._ITEMS": st.sampled_from([(1, 1), (3, 3), (16, 16)]),
     "dense._ROWS": st.sampled_from([1, 2, 4]),
     "dense._LARGE_WEIGHTS": st.sampled_from([1, 1 << 20]),
@@ -170,15 +171,17 @@ def test_cuts_reach_the_edges():
     """The cuts above do what they are for; each one alone, against the reference too."""
     x_shape, w_shape, arguments = (5, 37, 9, 8), (17, 37, 3, 3), {"padding": 1}
     constants = {"dense._SERIAL": 1, "dense._ITEMS": (1, 1), "dense._ROWS": 1, "outer._PIXELS": 1}
-    five, three = 37 * 8 * 4 * 5, 37 * 72 * 4 * 3
-    with cut({**constants, "dense._BLOCK": five, "outer._BLOCK": five, "correlate._PANEL": 100}):  # bands of three rows
-        (p, _, _, _, khb, runb), (*_, chunks, _) = plans(x_shape, w_shape, arguments, np.float32)
-        assert (p.RB, p.NB, khb, chunks) == (3, 1, 1, 8)  # chunks: a power of two
+    with cut({**constants, "dense._BLOCK": 37 * 8 * 4 * 5, "outer._FIRST": 6000, "correlate._PANEL": 100}):
+        (p, _, _, _, khb, runb), weight = plans(x_shape, w_shape, arguments, np.float32)
+        assert (p.RB, p.NB, khb) == (3, 1, 1)  # five rows of x: bands of three
         assert 0 < runb < 3 * 37  # slices within a run of (kw, c)
+        assert 1 < weight.p.RB < 9 and (weight.p.NB, weight.chunks) == (1, 8)  # a power of two
         check(x_shape, w_shape, arguments, np.float32)
-    with cut({**constants, "dense._BLOCK": three, "outer._BLOCK": three}):  # two blocks, of three and of two images
-        (p, *_), (*_, chunks, _) = plans(x_shape, w_shape, arguments, np.float32)
-        assert (p.RB, p.NB, chunks) == (9, 3, 2)
+    three = 3 * 72 * 512  # pixels, and more bytes than a panel's and its lines take
+    with cut({**constants, "dense._BLOCK": 37 * 72 * 4 * 3, "outer._FIRST": three, "outer._BLOCK": 1 << 20}):
+        (p, *_), weight = plans(x_shape, w_shape, arguments, np.float32)
+        assert (p.RB, p.NB) == (9, 3)  # two blocks, of three and of two images
+        assert weight.p.RB == 9 and weight.p.NB >= 3
         check(x_shape, w_shape, arguments, np.float32)
 
 

@@ -27,8 +27,8 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["Correlation", "Region", "bands", "block", "blocks", "depth", "fields", "operations", "regions",
-           "second_cache", "shares", "tile", "worth_threads"]
+__all__ = ["Correlation", "Region", "bands", "block", "blocks", "cache", "depth", "fields", "operations", "regions",
+           "shares", "tile", "worth_threads"]
 
 # Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core), against blocks that fill a
 # fifth of L2: several images more fill the tiles of their corners and edges better (stride 2 on 28 x 28: 20 %).
@@ -120,17 +120,13 @@ def tile(channels, dtype, lanewise=False):
     return rows[nv], nv
 
 
-def block(p, dtype, finer=1, limit=None):
-    """Return `p` with its block sizes filled in, for `finer` times as many items at least.
-
-    A block takes up to `limit` bytes of input.
-    """
-    limit = _BLOCK if limit is None else limit
+def block(p, dtype, finer=1):
+    """Return `p` with its block sizes filled in, for `finer` times as many items at least."""
     itemsize = np.dtype(dtype).itemsize
     row = max(p.W * p.C * itemsize, 1)
     panels = p.G * -(-p.OG // (tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))))
     items = 1 if operations(p) < _SERIAL else min(max(finer * _ITEMS[0], operations(p) // _ITEM), _ITEMS[1])
-    images = -(-p.N * panels // items)
+    limit, images = _BLOCK, -(-p.N * panels // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
         images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))
         limit = max(limit, min(images * p.H * row, _LARGE_WEIGHTS_BLOCK))
@@ -152,13 +148,13 @@ def blocks(p):
 
 
 @functools.cache
-def second_cache():
-    """Return the bytes of a core's second cache, or 1 MiB where the system does not tell."""
+def cache(level):
+    """Return the bytes of a core's first or second cache; where the system does not tell, those of a Zen 4."""
     try:
-        told = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+        told = os.sysconf({1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level])
     except (AttributeError, OSError, ValueError):  # not Linux
         told = 0
-    return told if told > 0 else 1024 * 1024
+    return told if told > 0 else {1: 32 * 1024, 2: 1024 * 1024}[level]
 
 
 def shares(panels, among):

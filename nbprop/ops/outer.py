@@ -4,12 +4,19 @@
 
 with k = (kh, kw, c).
 
-Rows of the micro-kernel are taps k, lanes are output channels, and the three loops run over the pixels of a block:
-nothing is packed. The blocks are dealt to a fixed number of chunks, whose partial sums are added in order, so that
-the result has the same bits for any number of threads.
+Rows of the micro-kernel are taps k, lanes are output channels, and the three loops run over the pixels of a block. What
+a block reads of x is copied first, with the zeros around the image, and a panel of dy likewise:
+
+    block[n][row][column][pitch]      the pitch an odd number of cache lines
+    panel[n][oh][ow][P]
+
+Each tile runs over one line of every pixel: 256 or 1024 bytes apart, as in x and dy themselves, they would share a few
+sets of the first cache and drive each other out. The blocks are dealt to a fixed number of chunks, whose partial sums
+are added in order, so that the result has the same bits for any number of threads.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +25,14 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops import dense, simd
 
-_ROW = np.zeros(1, np.int64)  # the table of a single row
+__all__ = ["memory", "outer", "plan", "settle"]
 
-__all__ = ["outer", "partials_shape", "plan", "settle"]
-
-# Bytes of input per block: each tile of each panel of channels runs over it. In the second cache of a Zen 3, 512 KiB,
-# 200 KiB against 800: 1x1 on 256 channels 91 GFLOP/s to 73, stride 2 on 64 channels 102 to 69.
-_BLOCK = int(0.4 * dense.second_cache())
+# Pixels of a block: a panel of dy and a line or two per pixel of x fill the first cache. But x's block is to stay in
+# the second, for the panels to come. Zen 3, two threads, GFLOP/s with copies to without: 64 x 4 x 4 to 128 channels,
+# stride 2, 122 to 92; 33 x 3 x 3 to 47 169 to 84; a first layer, 7 x 7, 145 to 123.
+_FIRST, _BLOCK = dense.cache(1), int(0.4 * dense.cache(2))
+_LINES = 128  # bytes per pixel
+_FEWEST = 64
 # Bytes of partial sums in all, the most chunks, and the fewest pixels of one: a chunk writes and reads the whole
 # gradient once more.
 _PARTIALS = 2 * 1024 * 1024
@@ -34,59 +42,34 @@ _PIXELS = 256
 _FITTING = 10_000_000
 
 
-class Tables(NamedTuple):
-    """Which taps a region's pixels have, and where they lie.
+class Plan(NamedTuple):
+    """A correlation with its blocks, the tile, each tap's place in a block and in dw, the pitch, P, and the chunks."""
 
-    `a_rows` and `c_rows` are offsets of taps k = (kh, kw, c) in x (from a pixel's tap 0) and in dw, for each window of
-    taps that occurs; each window is filled up with repeats of its last tap. A row of `regions` is (first row, rows,
-    first column, columns, first and last entry of its window); `kinds[b]` is the first and last region of band b.
-    """
-
+    p: dense.Correlation
+    mr: int
+    nv: int
     a_rows: np.ndarray
     c_rows: np.ndarray
-    regions: np.ndarray
-    kinds: np.ndarray
+    pitch: int
+    P: int  # channels of a panel
+    chunks: int
 
 
 @functools.lru_cache(maxsize=512)
 def plan(p, dtype):
-    """Return (p with its blocks, MR, NV, tables, chunks, zeros) for a weight gradient; cached per geometry."""
-    p = dense.block(p, dtype, limit=_BLOCK)
+    """Return the Plan of a weight gradient."""
+    itemsize = np.dtype(dtype).itemsize
     mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
     if dense.operations(p) > _FITTING:
         mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
-    weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * np.dtype(dtype).itemsize
-    pixels = p.N * p.OH * p.OW
-    chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), pixels // _PIXELS))
+    P = nv * simd.lanes(np.dtype(dtype))
+    pitch = _pitch(p.C, itemsize)
+    p = _block(p, P, pitch, itemsize)
+    weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * itemsize
+    chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), p.N * p.OH * p.OW // _PIXELS))
     chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
-    return p, mr, nv, _tables(p, mr), chunks, np.ones(nv * simd.lanes(np.dtype(dtype)), dtype)
-
-
-def _tables(p, mr):
-    a_rows, c_rows, windows, found, seen = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], {}, [], {}
-    kinds = np.zeros((dense.bands(p), 2), np.int64)
-    for band in range(dense.bands(p)):
-        key = dense.regions(p, band)
-        if key not in seen:
-            start = len(found)
-            for region in key:
-                window = region[4:]
-                if window not in windows:
-                    first = sum(map(len, a_rows))
-                    for table, values in zip((a_rows, c_rows), _taps(p, *window)):
-                        table.append(np.pad(values, (0, -values.size % mr), mode="edge") if values.size else values)
-                    windows[window] = first, first + _taps(p, *window)[0].size
-                found.append((*region[:4], *windows[window]))
-            seen[key] = start, len(found)
-        kinds[band] = seen[key]
-    return Tables(np.concatenate(a_rows), np.concatenate(c_rows), np.array(found, np.int64).reshape(-1, 6), kinds)
-
-
-def _taps(p, kh0, kh1, kw0, kw1):
-    """Offsets of a window's taps in x and in dw."""
-    kh, kw, c = (i.ravel() for i in np.indices((kh1 - kh0, kw1 - kw0, dense.depth(p))))
-    kh, kw = kh + kh0, kw + kw0
-    return (kh * p.DH * p.W + kw * p.DW) * p.C + c, ((kh * p.KW + kw) * dense.depth(p) + c) * (p.G * p.OG)
+    a_rows, c_rows = (np.pad(rows, (0, -rows.size % mr), mode="edge") for rows in _taps(p, pitch))
+    return Plan(p, mr, nv, a_rows, c_rows, pitch, P, chunks)
 
 
 def _fitting(mr, rows):
@@ -95,28 +78,80 @@ def _fitting(mr, rows):
     return mr if tiles * mr <= 1.07 * rows else -(-rows // tiles)
 
 
-def partials_shape(p, dtype):
-    """Return (chunks, weights and biases) of the partial sums; a single chunk needs none."""
-    p, *_, chunks, _ = plan(p, dtype)
-    return (chunks, p.G * p.OG * (p.KH * p.KW * dense.depth(p) + 1)) if chunks > 1 else (0, 0)
+def _pitch(channels, itemsize):
+    """Return how far apart pixels lie in a block: an odd number of cache lines, or where they share lines no gap."""
+    line = 64 // itemsize
+    lines = -(-channels // line)
+    return channels if channels < line else (lines + 1 - lines % 2) * line
 
 
-def outer(x, dy, dw, db, p, partials):
-    """Fill dw and db (flat) from x and dy (flat); `partials` is of `partials_shape`."""
-    settle(dw, db, p, partials)(x, dy)
+def _block(p, P, pitch, itemsize):
+    """Return `p` with its block sizes filled in."""
+    rows, columns = _extent(p, p.OH)
+    pixels = _FIRST // (P * itemsize + _LINES)
+    # Where pixels of y are dear in x, fewer fit.
+    dear = max(rows * columns, 1) * pitch * itemsize / max(p.OH * p.OW, 1)
+    pixels = max(min(pixels, int(_BLOCK / dear)), min(_FEWEST, pixels), 1)
+    if p.OH * p.OW <= pixels:
+        return p._replace(NB=max(1, min(p.N, pixels // max(p.OH * p.OW, 1))), RB=max(p.OH, 1))
+    rows = max(pixels // p.OW, 1)
+    return p._replace(NB=1, RB=-(-p.OH // -(-p.OH // rows)))
 
 
-def settle(dw, db, p, partials):
+def _extent(p, rows):
+    """Return the rows and columns of x, zeros around it included, that so many rows of y read."""
+    return ((rows - 1) * p.SH + (p.KH - 1) * p.DH + 1 if rows else 0,
+            (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1 if p.OW else 0)
+
+
+def _taps(p, pitch):
+    """Return the places of the taps in a block, from a pixel's first one on, and in dw."""
+    kh, kw, c = (i.ravel() for i in np.indices((p.KH, p.KW, dense.depth(p))))
+    columns = _extent(p, p.RB)[1]
+    a_rows = (kh * p.DH * columns + kw * p.DW) * pitch + c
+    return a_rows, ((kh * p.KW + kw) * dense.depth(p) + c) * (p.G * p.OG)
+
+
+def _sums(plan):
+    """Return the elements of a chunk's weights and biases."""
+    p = plan.p
+    return p.G * p.OG * (p.KH * p.KW * dense.depth(p) + 1)
+
+
+def _rooms(plan):
+    """Return the elements of a task's block and of its panel, on cache lines of their own."""
+    p, P = plan.p, plan.P
+    rows, columns = _extent(p, p.RB)
+    return tuple(-(-size // 16) * 16 for size in (p.NB * rows * columns * plan.pitch + P, p.NB * p.RB * p.OW * P))
+
+
+def memory(p, dtype):
+    """Return the elements of scratch memory: blocks and panels of every task, and partial sums."""
+    made = plan(p, dtype)
+    return jit.threads() * sum(_rooms(made)) + (made.chunks * _sums(made) if made.chunks > 1 else 0)
+
+
+def outer(x, dy, dw, db, p, scratch):
+    """Fill dw and db (flat) from x and dy (flat); `scratch` has the size that `memory` returns."""
+    settle(dw, db, p, scratch)(x, dy)
+
+
+def settle(dw, db, p, scratch):
     """Return `outer` as a function of x and dy (flat): what a layer's every step repeats is settled once."""
-    p, mr, nv, tables, chunks, ones = plan(p, dw.dtype)
-    shares = dense.shares(-(-p.OG // ones.size), chunks * p.G)
-    tasks = min(dense.worth_threads(dense.operations(p)), p.G * shares * chunks)
+    made = plan(p, dw.dtype)
+    p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
+    panels = p.G * -(-p.OG // made.P)
+    shares = dense.shares(panels, chunks)
+    tasks = min(dense.worth_threads(dense.operations(p)), shares * chunks)
+    sums, size = (chunks, _sums(made)) if chunks > 1 else (0, 0), tasks * (block + panel)
+    rooms, partials = scratch[:size].reshape(tasks, -1), scratch[size : size + math.prod(sums)].reshape(sums)
     if chunks == 1:
         dw_sums, db_sums = dw.reshape(1, -1), db.reshape(1, -1)
     else:
         dw_sums, db_sums = partials[:, : dw.size], partials[:, dw.size :]
-    serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
-    arguments = (dw_sums, db_sums, ones, np.array(p, np.int64), *tables, shares, chunks)
+    serial, parallel = _kernels(made.mr, made.nv, bool(p.LANEWISE))
+    arguments = (dw_sums, db_sums, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P, rooms, block,
+                 shares, chunks)
 
     def run(x, dy):
         if tasks == 1:
@@ -133,63 +168,71 @@ def settle(dw, db, p, partials):
     return run if dense.blocks(p) else clear
 
 
+@jit.kernel
+def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
+    """Copy what a block reads: rows h0 .. of x and as many columns, with zeros beyond the image's edges."""
+    left, begin = min(max(p.LEFT, 0), columns), max(-p.LEFT, 0)
+    inside = max(min(p.W - begin, columns - left), 0)
+    for line in range(images * rows):
+        at, h = line * columns * pitch, h0 + line % rows
+        if h < 0 or h >= p.H:
+            simd.clear(block, at, columns * pitch)
+            continue
+        simd.clear(block, at, left * pitch)
+        source, at = (((n0 + line // rows) * p.H + h) * p.W + begin) * p.C, at + left * pitch
+        if pitch == p.C:
+            simd.copy(x, source, block, at, inside * pitch)
+        else:
+            for q in range(inside):
+                simd.copy(x, source + q * p.C, block, at + q * pitch, p.C)
+        simd.clear(block, at + inside * pitch, (columns - left - inside) * pitch)
+
+
 @functools.cache
 def _kernels(mr, nv, lanewise):
     """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
-    whole, part = simd.product(mr, nv, False, lanewise), simd.product(mr, nv, True, lanewise)
-    add_rows = simd.product(1, nv, True)
+    product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv)
 
     @jit.kernel
-    def add_block(x, x0, dy, dy0, images, p, a_rows, c_rows, regions, ones, sums, bias_sums, o, width, unbounded):
-        """Add what a block's pixels bring for a panel of output channels."""
-        P, O = ones.size, p.G * p.OG
-        for region in range(regions.shape[0]):
-            r, n1, q, n2, first, last = regions[region]
-            a0, b0 = x0 + (r * p.SH * p.W + q * p.SW) * p.C, dy0 + (r * p.OW + q) * O
-            a1, a2, b1, b2 = p.SH * p.W * p.C, p.SW * p.C, p.OW * O, O
-            if n2 == 1:  # one column (an edge, a linear layer) is a long loop over rows
-                n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1
-            # db: a row of ones against dy (seed 003, section 3.1.2)
-            add_rows(0, 1, ones, 0, _ROW, images, n1, n2, 0, 0, 0, dy, b0, p.OH * p.OW * O, b1, b2,
-                     bias_sums, o, 1, bias_sums, o, _ROW, width, unbounded)
-            if width == P:
-                whole(first, last, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
-                      p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
-            else:
-                part(first, last, x, a0, a_rows, images, n1, n2, p.H * p.W * p.C, a1, a2, dy, b0,
-                     p.OH * p.OW * O, b1, b2, sums, o, 1, sums, o, c_rows, width, unbounded)
-
-    @jit.kernel
-    def outer_task(x, dy, dw_sums, db_sums, ones, numbers, a_rows, c_rows, regions, kinds, shares, chunks, task, tasks):
-        p, P = dense.fields(numbers), ones.size
-        panels = (p.OG + P - 1) // P
-        O = p.G * p.OG
-        bands = (p.OH + p.RB - 1) // p.RB
+    def outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, shares, chunks, task,
+                   tasks):
+        p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
+        panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
         count = (p.N + p.NB - 1) // p.NB * bands
-        work = chunks * p.G * shares
-        unbounded = x.dtype.type(-np.inf)
-        for item in range(task * work // tasks, (task + 1) * work // tasks):
-            chunk, g, share = item // (p.G * shares), item // shares % p.G, item % shares
+        columns = (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1
+        block, panel = rooms[task, :split], rooms[task, split:]
+        for item in range(task * chunks * shares // tasks, (task + 1) * chunks * shares // tasks):
+            chunk, share = item // shares, item % shares
             sums, bias_sums = dw_sums[chunk], db_sums[chunk]
-            begin = g * p.OG + share * panels // shares * P
-            end = min(g * p.OG + (share + 1) * panels // shares * P, (g + 1) * p.OG)
+            first, last = share * p.G * panels // shares, (share + 1) * p.G * panels // shares
+            begin = first // panels * p.OG + first % panels * P
+            end = last // panels * p.OG + last % panels * P
             for start in range(0, sums.size, O):
                 simd.clear(sums, start + begin, end - begin)
             simd.clear(bias_sums, begin, end - begin)
-            for block in range(chunk * count // chunks, (chunk + 1) * count // chunks):
-                n0, band = block // bands * p.NB, block % bands
-                images = min(p.NB, p.N - n0)
-                at = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
-                for o in range(begin, end, P):
-                    add_block(x, at + o if lanewise else at, dy, (n0 * p.OH + band * p.RB) * p.OW * O + o, images,
-                              p, a_rows, c_rows, regions[kinds[band, 0] : kinds[band, 1]], ones, sums, bias_sums, o,
-                              min(P, end - o), unbounded)
+            for part in range(chunk * count // chunks, (chunk + 1) * count // chunks):
+                n0, band = part // bands * p.NB, part % bands
+                images, oh = min(p.NB, p.N - n0), band * p.RB
+                n1, n2 = min(p.RB, p.OH - oh), p.OW
+                pixels, rows = images * n1 * n2, (n1 - 1) * p.SH + (p.KH - 1) * p.DH + 1
+                _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, block, pitch)
+                a0, a1, a2, b1, b2 = rows * columns * pitch, p.SH * columns * pitch, p.SW * pitch, n2 * P, P
+                if n2 == 1:  # one column (a linear layer) is a long loop over rows
+                    n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1
+                for index in range(first, last):
+                    o = index // panels * p.OG + index % panels * P
+                    width = min(P, p.OG - index % panels * P)
+                    # db on the way: the sum of dy (seed 003, section 3.1.2)
+                    take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, pixels, bias_sums, o, width)
+                    product(0, a_rows.size, block, o if lanewise else index // panels * p.CG, a_rows, images, n1, n2,
+                            a0, a1, a2, panel, 0, pixels // images * P, b1, b2,
+                            sums, o, 1, sums, o, c_rows, width, unbounded)
 
     @jit.driver
-    def outer_tasks(x, dy, dw_sums, db_sums, ones, numbers, a_rows, c_rows, regions, kinds, shares, chunks, tasks):
+    def outer_tasks(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, shares, chunks, tasks):
         for task in prange(tasks):
-            outer_task(x, dy, dw_sums, db_sums, ones, numbers, a_rows, c_rows, regions, kinds, shares, chunks, task,
-                       tasks)
+            outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, shares, chunks,
+                       task, tasks)
 
     return outer_task, outer_tasks
 

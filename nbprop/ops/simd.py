@@ -21,7 +21,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 __all__ = ["apart", "broadcast", "clear", "copy", "fmuladd", "int64", "lanes", "load", "masks",
-           "pointer_or_number", "prefetch", "product", "registers", "store", "transpose_square", "vector_bytes"]
+           "pointer_or_number", "prefetch", "product", "registers", "store", "take_panel", "transpose_square",
+           "vector_bytes"]
 
 # LLVM's name of an element, and its bytes.
 _ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
@@ -119,6 +120,40 @@ def _emit_resident(rows, depth, context, builder, args):
         for m in range(rows):
             where = _vector_at(builder, vector, c, builder.add(c0, builder.mul(sc, at[m])), 0)
             builder.store(acc[m], where, align=_bytes(vector))
+
+
+@functools.cache
+def take_panel(nv):
+    """Make target[i][lane] = source[start + i step + lane], nv vectors of lanes, and sums[o + lane] += its sum over i.
+
+    Lanes from `width` on become 0 in `target`; they are not read, nor summed.
+    """
+
+    @intrinsic
+    def take(typingctx, source, start, step, target, count, sums, o, width):
+        signature = types.void(source, start, step, target, count, sums, o, width)
+        return signature, functools.partial(apart, f"{__name__}.take_panel.{nv}", functools.partial(_emit_take, nv))
+
+    take._set_uuid(f"{__name__}.take_panel({nv})")  # see product
+    return take
+
+
+def _emit_take(nv, context, builder, args):
+    source, start, step, target, count, sums, o, width = args
+    vector = ir.VectorType(source.type.pointee, vector_bytes() // context.get_abi_sizeof(source.type.pointee))
+    totals = [cgutils.alloca_once(builder, vector) for _ in range(nv)]
+    some = masks(builder, width, vector.count, nv)
+    for j, total in enumerate(totals):
+        builder.store(load(builder, vector, sums, o, j, some), total)
+    with builder.if_else(builder.icmp_signed("==", width, int64(nv * vector.count))) as branches:
+        for branch, alive in zip(branches, (None, some)):
+            with branch, _rolled(builder, count) as i:
+                at, into = builder.add(start, builder.mul(i, step)), builder.mul(i, int64(nv * vector.count))
+                for j, total in enumerate(totals):
+                    value = load(builder, vector, source, at, j, alive)
+                    store(builder, value, target, into, j, None)
+                    builder.store(builder.fadd(builder.load(total), value), total)
+    _store_narrow(builder, [[builder.load(total) for total in totals]], sums, [o], width)
 
 
 def apart(name, emit, context, builder, signature, args):

@@ -25,14 +25,13 @@ def workspace(g, dtype):
 def _sizes(g, dtype, tiles, threads):
     """Return the elements of each array; `threads` is a key, as the plans ask for it themselves."""
     p = plan.forward(g)
-    chunks, sums = outer.partials_shape(p, dtype)
     panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
     passes = []
     for kind, m in zip(("forward", "input", "weight"), tiles):
         if m:
             q = fast.plan(kind, g, m, dtype)
             passes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
-    return max(chunks * sums, wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*passes))
+    return max(outer.memory(p, dtype), wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*passes))
 
 
 def forward(x, w, b, y, g, relu, work):

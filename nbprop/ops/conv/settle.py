@@ -101,6 +101,4 @@ def weight(dw, db, g, relu, sums, room):
     several = wide.forward(g, dw.dtype, choose.exact())
     if several:
         return wide.settle_gradient(dw, db, several, sums)
-    p = plan.forward(g)
-    chunks, size = outer.partials_shape(p, dw.dtype)
-    return outer.settle(dw, db, p, sums[: chunks * size].reshape(chunks, size))
+    return outer.settle(dw, db, plan.forward(g), sums)

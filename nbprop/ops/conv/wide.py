@@ -13,7 +13,6 @@ As with every zero that is multiplied, NaN and infinity in x reach the columns b
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -111,9 +110,9 @@ def size(g, dtype):
 
 
 def _gradient_sizes(wide, dtype):
-    """Return the elements of the gradients of w' and of its bias, and of the partial sums."""
+    """Return the elements of the gradients of w' and of its bias, and of what their sums need."""
     p = wide.correlation
-    return p.KH * p.KW * p.CG * p.OG, p.OG, math.prod(outer.partials_shape(p, dtype))
+    return p.KH * p.KW * p.CG * p.OG, p.OG, outer.memory(p, dtype)
 
 
 def settle_gradient(dw, db, wide, scratch):
@@ -122,10 +121,9 @@ def settle_gradient(dw, db, wide, scratch):
     It computes the gradient of w', whose entries for the Q columns of each tap are then added up.
     """
     p = wide.correlation
-    weights, biases, partials = _gradient_sizes(wide, dw.dtype)
+    weights, biases, _ = _gradient_sizes(wide, dw.dtype)
     wide_dw, wide_db = scratch[:weights], scratch[weights : weights + biases]
-    partials = scratch[weights + biases : weights + biases + partials].reshape(outer.partials_shape(p, dw.dtype))
-    product = outer.settle(wide_dw, wide_db, p, partials)
+    product = outer.settle(wide_dw, wide_db, p, scratch[weights + biases :])
     columns = wide_db.reshape(wide.columns, -1)
 
     def run(x, dy):
