@@ -21,8 +21,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 __all__ = ["apart", "broadcast", "clear", "copy", "fmuladd", "int64", "lanes", "load", "masks",
-           "pointer_or_number", "prefetch", "product", "registers", "store", "take_panel", "transpose_square",
-           "vector_bytes"]
+           "pointer_or_number", "prefetch", "product", "registers", "store", "store_narrow", "take_panel",
+           "transpose_square", "vector_bytes"]
 
 # LLVM's name of an element, and its bytes.
 _ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
@@ -153,7 +153,7 @@ def _emit_take(nv, context, builder, args):
                     value = load(builder, vector, source, at, j, alive)
                     store(builder, value, target, into, j, None)
                     builder.store(builder.fadd(builder.load(total), value), total)
-    _store_narrow(builder, [[builder.load(total) for total in totals]], sums, [o], width)
+    store_narrow(builder, [[builder.load(total) for total in totals]], sums, [o], width)
 
 
 def apart(name, emit, context, builder, signature, args):
@@ -222,7 +222,7 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
                 for m, j in entries:
                     store(builder, results[m][j], c, targets[m], j, None)
             with otherwise:
-                _store_narrow(builder, results, c, targets, width)
+                store_narrow(builder, results, c, targets, width)
         body = builder.block
     _keep_rolled(builder, body)
 
@@ -254,7 +254,7 @@ def _at_least(builder, value, lowest):
     return builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
 
 
-def _store_narrow(builder, rows, c, targets, width):
+def store_narrow(builder, rows, c, targets, width):
     """Store the first `width` lanes of each row of vectors.
 
     Only AVX-512 has quick masked stores: one of AVX2 takes 12 cycles or more on AMD's processors, and elsewhere they

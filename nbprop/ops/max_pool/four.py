@@ -1,10 +1,9 @@
 """Four positions of a window against each other, for all channels of a pixel: one vector of channels at a time.
 
-A loop over six channels would leave its vectors unused, and its remainder take longer than the rest: masks keep the
-lanes beyond the last channel out.
+A loop over six channels would leave its vectors unused, and its remainder take longer than the rest: the last vector
+leaves the lanes beyond the last channel out.
 """
 
-import contextlib
 import functools
 
 from llvmlite import ir
@@ -33,7 +32,8 @@ def best_of_four(typingctx, x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, ch
 def _emit_best(context, builder, args):
     x, p0, p1, p2, p3, i0, i1, i2, i3, y, indices, o, channels, more, windows, step = args
     more = builder.trunc(more, ir.IntType(1)) if more.type.width > 1 else more
-    with _vectors(context, builder, x, channels, windows, step) as (c, at, pixels, vector, numbers, alive):
+
+    def compare(c, at, pixels, vector, numbers, alive, width):
         at, c = builder.add(o, at), builder.add(builder.mul(pixels, channels), c)
         values = [simd.load(builder, vector, x, builder.add(p, c), 0, alive) for p in (p0, p1, p2, p3)]
         winners = [_index(builder, numbers, i, pixels) for i in (i0, i1, i2, i3)]
@@ -43,8 +43,10 @@ def _emit_best(context, builder, args):
             # A NaN beats every number and nothing beats a NaN: not (value <= best), and best is a number.
             beats = builder.and_(builder.fcmp_unordered(">", value, best), builder.fcmp_ordered("ord", best, best))
             best, winner = builder.select(beats, value, best), builder.select(beats, mine, winner)
-        simd.store(builder, best, y, at, 0, alive)
-        simd.store(builder, winner, indices, at, 0, alive)
+        _store(builder, best, y, at, width)
+        _store(builder, winner, indices, at, width)
+
+    _for_vectors(context, builder, x, channels, windows, step, compare)
 
 
 @intrinsic
@@ -60,7 +62,8 @@ def give_to_four(typingctx, dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i
 
 def _emit_give(relu, context, builder, args):
     dy, indices, y, o, dx, p0, p1, p2, p3, i0, i1, i2, i3, channels, windows, step = args
-    with _vectors(context, builder, dy, channels, windows, step) as (c, at, pixels, vector, numbers, alive):
+
+    def give(c, at, pixels, vector, numbers, alive, width):
         at, c = builder.add(o, at), builder.add(builder.mul(pixels, channels), c)
         value = simd.load(builder, vector, dy, at, 0, alive)
         if relu:
@@ -70,24 +73,37 @@ def _emit_give(relu, context, builder, args):
         winner = simd.load(builder, numbers, indices, at, 0, alive)
         for p, i in ((p0, i0), (p1, i1), (p2, i2), (p3, i3)):
             wins = builder.icmp_signed("==", winner, _index(builder, numbers, i, pixels))
-            simd.store(builder, builder.select(wins, value, ir.Constant(vector, None)), dx, builder.add(p, c), 0, alive)
+            _store(builder, builder.select(wins, value, ir.Constant(vector, None)), dx, builder.add(p, c), width)
+
+    _for_vectors(context, builder, dy, channels, windows, step, give)
 
 
 def _index(builder, numbers, i, pixels):
     return simd.broadcast(builder, numbers, builder.trunc(builder.add(i, pixels), _INT32))
 
 
-@contextlib.contextmanager
-def _vectors(context, builder, pointer, channels, windows, step):
+def _store(builder, value, base, start, width):
+    """Store a whole vector, or the first `width` lanes."""
+    if width is None:
+        simd.store(builder, value, base, start, 0, None)
+    else:
+        simd.store_narrow(builder, [[value]], base, [start], width)
+
+
+def _for_vectors(context, builder, pointer, channels, windows, step, body):
     """Loop over windows and vectors of channels.
 
-    Yields the first channel, where it lies in y, how many pixels the window lies beyond the first one, the types of
-    floats and of integers, and the lanes that are channels.
+    `body` takes the first channel, where it lies in y, how many pixels the window lies beyond the first one, the types
+    of floats and of integers, and for the last vector which lanes are channels, and their number: else None.
     """
     lanes = simd.vector_bytes() // context.get_abi_sizeof(pointer.type.pointee)
     vector, numbers = ir.VectorType(pointer.type.pointee, lanes), ir.VectorType(_INT32, lanes)
+    whole = builder.and_(channels, simd.int64(-lanes))
+    left = builder.sub(channels, whole)
+    alive = simd.masks(builder, left, lanes, 1)
     with cgutils.for_range(builder, windows) as window:
         pixels, at = builder.mul(window.index, step), builder.mul(window.index, channels)
-        with cgutils.for_range_slice(builder, simd.int64(0), channels, simd.int64(lanes)) as (c, _):
-            alive = simd.masks(builder, builder.sub(channels, c), lanes, 1)
-            yield c, builder.add(at, c), pixels, vector, numbers, alive
+        with cgutils.for_range_slice(builder, simd.int64(0), whole, simd.int64(lanes)) as (c, _):
+            body(c, builder.add(at, c), pixels, vector, numbers, None, None)
+        with builder.if_then(builder.icmp_signed(">", left, simd.int64(0))):
+            body(whole, builder.add(at, whole), pixels, vector, numbers, alive, left)
