@@ -14,6 +14,16 @@ settings.register_profile("nbprop", deadline=None)
 settings.load_profile("nbprop")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """How many processes `-n auto` starts: two for the whole suite or one of its lanes, else none (`-n` says more).
+
+    A test that is named is there before two workers have started, and a GPU is for one process.
+    """
+    options = config.option
+    whole = config.args_source is config.ArgsSource.TESTPATHS and not options.keyword and "gpu" not in options.markexpr
+    return 2 if whole else 0
+
+
 @pytest.fixture(autouse=True)
 def all_threads():
     """A test that changed the number of threads does not change it for the next one."""
