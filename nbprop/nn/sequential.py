@@ -1,7 +1,7 @@
 """A chain of modules with its parameters in one flat vector."""
 
 from nbprop.nn.container import check_parts, joins, own, pass_back, takers
-from nbprop.nn.module import Module, as_input
+from nbprop.nn.module import Module
 
 __all__ = ["Sequential"]
 
@@ -42,8 +42,11 @@ class Sequential(Module):
     def children(self):
         yield from ((str(i), layer) for i, layer in enumerate(self.layers))
 
+    def allocate(self, shape, dtype):
+        """Nothing: its layers do."""
+
     def forward(self, x):
-        x = as_input(x)
+        x, _ = self.enter(x)
         for layer, relu in self.pairs:
             x = layer.forward(x) if relu is None else relu.adopt(layer.forward(x, relu=True))
         return x

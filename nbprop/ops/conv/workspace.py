@@ -1,5 +1,7 @@
 """A convolution's scratch memory, and its passes with all settled but the data that flows through them."""
 
+import operator
+
 from nbprop import layout
 from nbprop.ops.conv import choose
 
@@ -29,7 +31,7 @@ class Workspace:
         """
         key = settle, relu, choose.forced()
         kept = self._settled.get(key)
-        if kept is None or any(a is not b for a, b in zip(kept[0], parameters)):
+        if kept is None or not all(map(operator.is_, kept[0], parameters)):
             kept = parameters, settle(*parameters, g, relu, self.flat, self.room)
             if all(map(_as_laid_out, parameters)):
                 self._settled[key] = kept

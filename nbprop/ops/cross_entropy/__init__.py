@@ -199,6 +199,8 @@ def _on_host(a):
 
 def times(dlogits, dy, losses, reduction):
     """Multiply dlogits by the gradient by the loss, in place."""
+    if isinstance(dy, float) and dy == 1:
+        return
     if reduction == "none" and not isinstance(dy, (int, float)):
         dy = layout.gpu().as_array(dy) if layout.on_gpu(dy) else np.asarray(dy, losses.dtype)
         if dy.ndim:

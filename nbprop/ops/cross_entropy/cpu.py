@@ -88,6 +88,8 @@ def _weighted_sum(weight, z, highest):
 @jit.kernel
 def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, scale, losses, dlogits, begin, end):
     """With q_c = smooth w_c + [c = t] sharp w_t: loss = -sum q_c log p_c, gradient = p_c sum q - q_c."""
+    T = logits.dtype.type
+    sharp, smooth, scale = T(sharp), T(smooth), T(scale)
     for r in range(begin, end):
         z, d, t = logits[r], dlogits[r], labels[r]
         if t == ignore_index:
@@ -120,8 +122,8 @@ def _labels_tasks(logits, labels, weight, ignore_index, sharp, smooth, scale, lo
 
 
 def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors, losses, dlogits):
-    T, z, d = logits.dtype.type, rows(logits), rows(dlogits)
-    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(_scale(divisors))
+    z, d = rows(logits), rows(dlogits)
+    numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], _scale(divisors)
     count = tasks(z.size)
     if count == 1:
         _labels_rows(z, labels, weight, ignore_index, *numbers, losses, d, 0, len(z))
@@ -153,6 +155,8 @@ def _distribution_row(z, target, weight, sharp, smooth, scale, d):
 
 @jit.kernel
 def _distribution_rows(logits, target, weight, sharp, smooth, scale, losses, dlogits, begin, end):
+    T = logits.dtype.type
+    sharp, smooth, scale = T(sharp), T(smooth), T(scale)
     for r in range(begin, end):
         losses[r] = _distribution_row(logits[r], target[r], weight, sharp, smooth, scale, dlogits[r])
 
@@ -166,8 +170,8 @@ def _distribution_tasks(logits, target, weight, sharp, smooth, scale, losses, dl
 
 
 def from_probabilities(logits, target, weight, label_smoothing, divisors, losses, dlogits):
-    T, z, q, d = logits.dtype.type, rows(logits), rows(target), rows(dlogits)
-    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(_scale(divisors))
+    z, q, d = rows(logits), rows(target), rows(dlogits)
+    numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], _scale(divisors)
     count = tasks(z.size)
     if count == 1:
         _distribution_rows(z, q, weight, *numbers, losses, d, 0, len(z))
