@@ -3,7 +3,7 @@
 import threading
 from types import SimpleNamespace
 
-from nbprop import backend, jit, layout
+from nbprop import backend, layout
 from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module
@@ -54,8 +54,8 @@ class Product(Module):
         return dx
 
     def _at_work(self, plan, x):
-        """Return the twin for `x` and its scratch memory, borrowed at first for each Python thread and thread count."""
-        key = backend.name(x), threading.get_ident(), jit.threads()
+        """Return the twin for `x` and its scratch memory, borrowed at first for each Python thread."""
+        key = backend.name(x), threading.get_ident()
         found = plan.work.get(key)
         if found is None:
             twin = backend.twin(self.op, x)
