@@ -11,7 +11,7 @@ import importlib
 
 from nbprop import layout
 
-__all__ = ["to_device", "to_host", "twin", "using"]
+__all__ = ["name", "to_device", "to_host", "twin", "using"]
 
 _forced = contextvars.ContextVar("nbprop_backend", default=None)
 
@@ -36,7 +36,12 @@ def using(name):
 
 def twin(op, x):
     """Return the module of op `op` (a folder of nbprop.ops) that computes on arrays like `x`."""
-    return _module(op, _forced.get() or ("cuda" if hasattr(x, "__cuda_array_interface__") else "cpu"))
+    return _module(op, name(x))
+
+
+def name(x):
+    """Return the name of the backend that computes on arrays like `x`."""
+    return _forced.get() or ("cuda" if hasattr(x, "__cuda_array_interface__") else "cpu")
 
 
 def to_device(x):

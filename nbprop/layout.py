@@ -24,6 +24,7 @@ __all__ = [
     "gpu",
     "khwio",
     "khwio_last",
+    "look",
     "mover",
     "multiply",
     "nchw",
@@ -82,6 +83,14 @@ def channels_last(x):
 def khwio_last(w):
     """Return weights (O, C, KH, KW) with memory KH, KW, C, O, copying where they are in another order."""
     return from_khwio(contiguous(khwio(w)))
+
+
+def look(x):
+    """Return all that decides how kernels read a NumPy array, for comparison with another's; None for other things.
+
+    Who has checked an array need not check one that looks the same: the comparison takes a quarter of the time.
+    """
+    return (x.shape, x.strides, x.dtype, x.flags.num) if type(x) is np.ndarray else None
 
 
 @contextlib.contextmanager

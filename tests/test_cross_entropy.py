@@ -234,6 +234,21 @@ def test_bad_input(args, kwargs, message):
         CrossEntropyLoss(**kwargs).forward(*args)
 
 
+def test_arguments_that_look_otherwise_than_the_last_are_looked_at_again():
+    loss, target = CrossEntropyLoss(), np.arange(4) % 3
+    z = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+    expected = loss.forward(z, target), loss.forward(z, target)
+    assert [loss.forward(z, target.astype(np.int32)), loss.forward(np.asfortranarray(z), target)] == [*expected]
+    assert loss.forward(z, np.repeat(target, 2)[::2]) == expected[0]
+    loss.forward(z, target)
+    for bad, message in ((target[:3], "target has shape"), (target > 0, "dtype bool"), (target + 1, "the label 3")):
+        with pytest.raises(ValueError, match=message):
+            loss.forward(z, bad)
+    with pytest.raises(ValueError, match="target has shape"):
+        loss.forward(z[:3], target)
+    assert loss.forward(z, target) == expected[0]
+
+
 def test_unknown_argument():
     with pytest.raises(TypeError, match="size_average"):
         CrossEntropyLoss(size_average=True)

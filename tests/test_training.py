@@ -1,5 +1,7 @@
 """Whole training steps: fused or not, with torch's weights and results, the same for any threads, in place."""
 
+import copy
+import re
 import tracemalloc
 
 import numba
@@ -8,7 +10,7 @@ import pytest
 from oracle import assert_same_bits, needs_torch, normal
 
 import nbprop
-from nbprop import data, models, nn, optim
+from nbprop import data, jit, layout, models, nn, optim, scratch
 
 
 def network(dtype=np.float32):
@@ -242,3 +244,66 @@ def test_same_seed_same_trace_for_any_number_of_threads():
         return train(model), [p.data.tobytes() for p in model.parameters()]
 
     assert run(1) == run(2)
+
+
+@pytest.mark.parametrize("change", [
+    lambda x: x.astype(np.float64),
+    lambda x: np.asfortranarray(x),
+    lambda x: np.ascontiguousarray(x),
+    lambda x: np.repeat(x, 2, axis=0)[::2],
+    lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape),  # read-only
+    lambda x: np.concatenate([np.zeros(1, np.uint8), x.ravel().view(np.uint8)])[1:].view(np.float32).reshape(x.shape),
+    lambda x: x[:, :2],
+    lambda x: x[0],
+    lambda x: x.tolist(),
+], ids=["float64", "Fortran", "C", "gaps", "read-only", "unaligned", "channels", "rank", "list"])  # fmt: skip
+def test_an_array_that_looks_otherwise_than_the_last_is_looked_at_again(change):
+    """Layers let arrays through that look like the last ones: after them, others are read or refused as before."""
+    x = layout.channels_last(normal((2, 3, 8, 8), np.float32))
+    for make in (lambda: nn.Conv2d(3, 4, 3), lambda: nn.MaxPool2d(2), nn.Flatten, nn.ReLU,
+                 lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2))):
+        layer = make()
+        for _ in range(2):
+            expected, other = layer(x), change(x)
+        try:
+            fresh = copy.deepcopy(layer)(other)
+        except ValueError as refused:
+            with pytest.raises(ValueError, match=re.escape(str(refused))):
+                layer(other)
+        else:
+            np.testing.assert_array_equal(layer(other), fresh)
+        np.testing.assert_array_equal(layer(x), expected)
+
+
+def test_an_array_that_was_changed_in_place_is_looked_at_again():
+    x, layer = normal((4, 6), np.float32), nn.Linear(6, 3)
+    layer.forward(x)
+    x.shape = 6, 4
+    with pytest.raises(ValueError, match="x has 4 features"):
+        layer.forward(x)
+
+
+def test_another_backend_is_noticed_between_two_steps():
+    model, x, dy = network(), normal((4, 1, 8, 8), np.float32), normal((4, 10), np.float32)
+    y = model.forward(x).copy()
+    dx = model.backward(dy).copy()
+    for name in ("reference", "cpu"):
+        with nbprop.using(name):
+            np.testing.assert_allclose(model.forward(x), y, rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(model.backward(dy), dx, rtol=1e-3, atol=1e-5)
+            products = [layer.last[0] for layer in model if isinstance(layer, nn.Linear)]
+            assert all(any(key[0] == name for key in plan.work) for plan in products)
+
+
+def test_another_number_of_threads_is_noticed_between_two_steps(monkeypatch):
+    asked, borrow = [], scratch.borrow
+    monkeypatch.setattr(scratch, "borrow", lambda *arguments: asked.append(jit.threads()) or borrow(*arguments))
+    small, large = nn.Conv2d(3, 4, 3), nn.Conv2d(16, 33, 3)  # work for one thread, and for several
+    for layer, shape, expected in ((small, (1, 3, 8, 8), [2]), (large, (8, 16, 32, 32), [2, 1])):
+        x, results = normal(shape, np.float32), []
+        asked.clear()
+        for threads in (2, 1):
+            numba.set_num_threads(threads)
+            results.append(layer(x))
+        assert asked == expected
+        np.testing.assert_array_equal(*results)

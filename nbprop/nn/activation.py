@@ -8,9 +8,9 @@ import numpy as np
 from nbprop import backend, layout
 from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
-from nbprop.nn.module import Module, Parameter, as_input
+from nbprop.nn.module import Module, Parameter
 from nbprop.ops import activation as op
-from nbprop.shapes import check_array, check_same_dtype, integer
+from nbprop.shapes import check_same_dtype, integer
 
 __all__ = [
     "ELU",
@@ -93,9 +93,7 @@ class Activation(Module):
         return SimpleNamespace(numbers=numbers, y=layout.empty(shape, dtype), dx=Lent(shape, dtype))
 
     def forward(self, x):
-        x = check_array("x", x)
-        x = as_input(x)
-        p = self.plan(x)
+        x, p = self.enter(x)
         backend.twin("activation", x).activation_forward(self.pair, p.numbers, x, p.y)
         self._last = (p, p.y if self.pair.of_output else x)
         return p.y
@@ -146,9 +144,7 @@ class LearnedActivation(Module):
         )  # fmt: skip
 
     def forward(self, x):
-        x = check_array("x", x)
-        x = as_input(x)
-        p = self.plan(x)
+        x, p = self.enter(x)
         for row, (name, parameter) in zip(p.theta, self.named_parameters()):
             check_same_dtype(x=x, **{name: parameter.data})
             row[...] = parameter.data
@@ -197,9 +193,11 @@ class ReLU(Activation):
 
     def adopt(self, y):
         """Take over `y`, which is max(0, x) already, as this layer's output."""
-        p = self.plan(y)
-        p.y = y
-        self._last = (p, y)
+        last = vars(self).get("_last")
+        if last is None or last[1] is not y:  # else it is the buffer that was taken over at the last call
+            p = self.plan(y)
+            p.y = y
+            self._last = (p, y)
         return y
 
 

@@ -3,10 +3,10 @@
 import math
 from types import SimpleNamespace
 
-from nbprop import layout, shapes
+from nbprop import layout
 from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
-from nbprop.nn.module import Module, as_input
+from nbprop.nn.module import Module
 
 __all__ = ["Flatten"]
 
@@ -41,9 +41,7 @@ class Flatten(Module):
         return SimpleNamespace(copies=True, y=y, maps=y.reshape(shape), dx=Lent(shape, dtype))
 
     def forward(self, x):
-        x = shapes.check_array("x", x, (2, 4))
-        x = as_input(x)
-        p = self.plan(x)
+        x, p = self.enter(x, (2, 4))
         if p.copies:
             p.maps[...] = x
             y = p.y

@@ -7,7 +7,7 @@ from nbprop.nn.parameter import Parameter, flatten, move
 
 __all__ = ["Module", "Parameter", "flatten"]
 
-_BUFFERS = "_plans", "_last", "last"  # attributes that hold what a pass leaves behind
+_BUFFERS = "_plans", "_entered", "_last", "last"  # attributes that hold what a pass leaves behind
 _PLANS = 4  # input shapes a layer keeps buffers for: training, its last short batch, validation, its last
 
 
@@ -23,6 +23,7 @@ class Module:
 
     training = True
     state = ()  # names of attributes that belong to the state dict but are not learned
+    _entered = None, None  # how the last input looked that `enter` let through as it was, and its plan
 
     def __new__(cls, *arguments, **named):
         module = super().__new__(cls)
@@ -55,6 +56,19 @@ class Module:
         It lies in memory that `nbprop.lent` takes back when nobody refers to it: keep no dy and no dx in the layer.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define backward(dy)")
+
+    def enter(self, x, ranks=None):
+        """Return `x`, checked and in the memory order that kernels read, and its plan.
+
+        An array that looks like the last one is let through at once. `ranks` are the numbers of axes that may come.
+        """
+        before, p = self._entered
+        if type(x) is np.ndarray and before == (x.shape, x.strides, x.dtype, x.flags.num):
+            return x, p
+        came, x = x, layout.channels_last(shapes.check_array("x", x, ranks))
+        p = self.plan(x)
+        self._entered = (layout.look(x) if x is came else None), p
+        return x, p
 
     def plan(self, x, shape=None):
         """Return what `allocate` made for arrays like `x`, calling it at the first of that shape, dtype and place.

@@ -7,7 +7,7 @@ import numpy as np
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
-from nbprop.nn.module import Module, as_input
+from nbprop.nn.module import Module
 
 __all__ = ["AvgPool2d", "MaxPool2d"]
 
@@ -50,9 +50,7 @@ class MaxPool2d(Module):
         )
 
     def forward(self, x):
-        x = shapes.check_array("x", x, 4)
-        x = as_input(x)
-        p = self.plan(x)
+        x, p = self.enter(x, 4)
         backend.twin("max_pool", x).max_pool2d_forward(x, p.y, p.winners, *p.window)
         self._last = p
         if not self.return_indices:
@@ -105,9 +103,7 @@ class AvgPool2d(Module):
         )
 
     def forward(self, x):
-        x = shapes.check_array("x", x, 4)
-        x = as_input(x)
-        p = self.plan(x)
+        x, p = self.enter(x, 4)
         backend.twin("avg_pool", x).avg_pool2d_forward(x, p.y, *p.window)
         self._last = p
         return p.y

@@ -3,10 +3,10 @@
 import threading
 from types import SimpleNamespace
 
-from nbprop import backend, jit, layout
+from nbprop import backend, layout
 from nbprop.lent import Lent
 from nbprop.nn.gradient import as_gradient
-from nbprop.nn.module import Module, as_input
+from nbprop.nn.module import Module
 
 __all__ = ["Product"]
 
@@ -32,19 +32,17 @@ class Product(Module):
 
     def forward(self, x, relu=False):
         """Return the output, or with `relu` its positive part: containers ask for it where a ReLU follows."""
-        x = as_input(x)
-        p = self.plan(x)
+        x, p = self.enter(x)
         self.last = p, x
         bias = p.zeros if self.bias is None else self.bias.data
-        twin = backend.twin(self.op, x)
-        twin.forward(x, self.weight.data, bias, p.y, p.g, relu, _workspace(twin, p, x.dtype))
+        twin, work = self._at_work(p, x)
+        twin.forward(x, self.weight.data, bias, p.y, p.g, relu, work)
         return p.y
 
     def backward(self, dy, input_gradient=True):
         p, x = self.last
         dy = as_gradient(dy, p.y)
-        twin = backend.twin(self.op, x)
-        work = _workspace(twin, p, x.dtype)
+        twin, work = self._at_work(p, x)
         db = p.unused if self.bias is None else self.bias.grad
         twin.backward_weight(dy, x, self.weight.grad, db, p.g, work)
         if not input_gradient:
@@ -55,10 +53,11 @@ class Product(Module):
         twin.backward_input(dy, self.weight.data, dx, p.g, work)
         return dx
 
-
-def _workspace(twin, plan, dtype):
-    """Return a plan's scratch memory for the backend, Python thread and thread count in use, borrowed at first."""
-    key = twin, threading.get_ident(), jit.threads()
-    if key not in plan.work:
-        plan.work[key] = twin.workspace(plan.g, dtype)
-    return plan.work[key]
+    def _at_work(self, plan, x):
+        """Return the twin for `x` and its scratch memory, borrowed at first for each Python thread."""
+        key = backend.name(x), threading.get_ident()
+        found = plan.work.get(key)
+        if found is None:
+            twin = backend.twin(self.op, x)
+            found = plan.work[key] = twin, twin.workspace(plan.g, x.dtype)
+        return found

@@ -1,7 +1,7 @@
 """A chain of modules with its parameters in one flat vector."""
 
 from nbprop.nn.container import check_parts, joins, own, pass_back, takers
-from nbprop.nn.module import Module, as_input
+from nbprop.nn.module import Module
 
 __all__ = ["Sequential"]
 
@@ -25,6 +25,9 @@ class Sequential(Module):
         self.layers = tuple(layers)
         self.pairs = _pairs(self.layers)
         self.takers = takers(dict(enumerate(layers)), {i: i + 1 for i in range(len(layers) - 1)})
+        # (place, layer, whether it takes over a ReLU's backward pass) of those that have one, last first.
+        way = [(i, layer, i in self.takers.values()) for i, layer in enumerate(layers) if i not in self.takers]
+        self.way_back = way[::-1]
         # Without a wish for dx, backward ends at the first layer that learns.
         learning = (i for i, layer in enumerate(layers) if any(True for _ in layer.parameters()))
         self.first_learned = next(learning, len(layers))
@@ -42,8 +45,11 @@ class Sequential(Module):
     def children(self):
         yield from ((str(i), layer) for i, layer in enumerate(self.layers))
 
+    def allocate(self, shape, dtype):
+        """Nothing: its layers do."""
+
     def forward(self, x):
-        x = as_input(x)
+        x, _ = self.enter(x)
         for layer, relu in self.pairs:
             x = layer.forward(x) if relu is None else relu.adopt(layer.forward(x, relu=True))
         return x
@@ -51,10 +57,10 @@ class Sequential(Module):
     def backward(self, dy, input_gradient=True):
         passed = [dy]
         del dy  # each gradient is handed on without a reference left here: its memory is then soon free again
-        for i in range(len(self.layers) - 1, self.first_learned - 1 if not input_gradient else -1, -1):
-            if i not in self.takers:
-                wanted = input_gradient or i > self.first_learned
-                passed.append(pass_back(self.layers[i], passed, wanted, i in self.takers.values()))
+        for i, layer, relu in self.way_back:
+            if i < self.first_learned and not input_gradient:
+                break
+            passed.append(pass_back(layer, passed, input_gradient or i > self.first_learned, relu))
         return passed.pop()
 
 

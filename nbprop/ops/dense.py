@@ -28,7 +28,7 @@ from nbprop import jit
 from nbprop.ops import simd
 
 __all__ = ["Correlation", "Region", "bands", "block", "blocks", "cache", "depth", "fields", "operations", "regions",
-           "shares", "tile", "worth_threads"]
+           "shares", "splits", "tile", "worth_threads"]
 
 # Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core), against blocks that fill a
 # fifth of L2: several images more fill the tiles of their corners and edges better (stride 2 on 28 x 28: 20 %).
@@ -97,7 +97,12 @@ def operations(p):
 
 def worth_threads(count):
     """Return how many tasks to split so many floating-point operations into."""
-    return 1 if count < _SERIAL else jit.threads()
+    return jit.threads() if splits(count) else 1
+
+
+def splits(count):
+    """Say whether so many floating-point operations are worth more threads than one."""
+    return count >= _SERIAL
 
 
 @functools.cache

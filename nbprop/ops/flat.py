@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from nbprop import jit, layout
 
 __all__ = ["bound", "flat", "lines", "rows", "tasks"]
@@ -11,12 +13,14 @@ _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel 
 
 def flat(x):
     """View an array of a layer (channels-last, or C-contiguous) as one run of memory."""
+    if isinstance(x, np.ndarray):
+        return x.ravel("K")  # in the order of memory: a view, as there are no gaps
     return layout.nhwc(x).reshape(-1) if x.ndim == 4 else x.reshape(-1)
 
 
 def rows(x):
     """View such an array as (rows, C): one row per sample, or per pixel."""
-    return (layout.nhwc(x) if x.ndim == 4 else x).reshape(-1, x.shape[1])
+    return x if x.ndim == 2 else layout.nhwc(x).reshape(-1, x.shape[1])
 
 
 def lines(x, axis):

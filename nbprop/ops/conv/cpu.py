@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from nbprop import jit, scratch
-from nbprop.ops import correlate, outer
+from nbprop.ops import correlate, dense, outer
 from nbprop.ops.conv import choose, fast, plan, settle, spread, wide
 from nbprop.ops.conv.workspace import Workspace
 from nbprop.ops.flat import flat
@@ -14,11 +14,17 @@ __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
 
 def workspace(g, dtype):
-    """Lend what the three passes need: packed weights or partial sums, and Winograd's arrays where it serves."""
-    # Enough for the chooser's algorithm too where another is in force: a layer keeps its workspace.
-    sizes = _sizes(g, np.dtype(dtype), choose.largest_tiles(g), jit.threads())
-    memory, *room = scratch.borrow(sizes, np.dtype(dtype))
-    return Workspace(memory, room)
+    """Return what lends the three passes their memory: packed weights or partial sums, and Winograd's arrays."""
+
+    def borrow():
+        # Enough for the chooser's algorithm too where another is in force: a layer keeps its workspace.
+        sizes = _sizes(g, np.dtype(dtype), choose.largest_tiles(g), jit.threads())
+        memory, *room = scratch.borrow(sizes, np.dtype(dtype))
+        return memory, room
+
+    # No pass has more operations, nor does packing the weights count as more.
+    pixels = g.N * max(g.H, g.OH) * max(g.W, g.OW)
+    return Workspace(borrow, dense.splits(g.O * g.C // g.G * g.KH * g.KW * max(2 * pixels, 4)))
 
 
 @functools.lru_cache(maxsize=512)

@@ -132,8 +132,8 @@ def check_options(like, weight, ignore_index, reduction, label_smoothing):
 def buffers(logits, reduction):
     """Allocate what `evaluate` fills, beside the logits.
 
-    losses: one per row. checks[0]: the first bad row of each chunk of rows, or -1. checks[1]: what a mean divides
-    by, chunk by chunk. divisors: those, or 1 for the other reductions. value: the loss.
+    losses: one per row; rows: a flat view of them. checks[0]: the first bad row of each chunk of rows, or -1.
+    checks[1]: what a mean divides by, chunk by chunk. divisors: those, or 1 for the other reductions. value: the loss.
     """
     N, _, *size = logits.shape
     losses = layout.empty((N, *size), logits.dtype, logits)
@@ -141,8 +141,8 @@ def buffers(logits, reduction):
     chunks = min(-(-losses.size // _CHUNK), _CHUNKS) if on_gpu else 1
     checks = layout.zeros((2, max(chunks, 1)), np.float64, logits)
     divisors = checks[1] if reduction == "mean" else layout.full((1,), 1.0, np.float64, logits)
-    return SimpleNamespace(on_gpu=on_gpu, losses=losses, dlogits=layout.empty_like(logits), checks=checks,
-                           divisors=divisors, value=layout.zeros((1,), np.float64, logits))
+    return SimpleNamespace(on_gpu=on_gpu, losses=losses, rows=losses.reshape(-1), dlogits=layout.empty_like(logits),
+                           checks=checks, divisors=divisors, value=layout.zeros((1,), np.float64, logits))
 
 
 def evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p, refuse=True):
@@ -151,23 +151,22 @@ def evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p
     `refuse` bad targets, which on the GPU waits for it; else their losses there are NaN.
     """
     twin = backend.twin("cross_entropy", logits)
-    rows = p.losses.reshape(-1)
     if target.dtype == np.int64:
-        labels = target.reshape(-1)
+        labels = target if target.ndim == 1 else target.reshape(-1)
         twin.check_labels(labels, weight, ignore_index, p.checks)
         if refuse and (p.on_gpu or p.checks.item(0) >= 0):
             _refuse_label(p.checks, target, weight.size, ignore_index)
-        twin.from_labels(logits, labels, weight, ignore_index, label_smoothing, p.divisors, rows, p.dlogits)
+        twin.from_labels(logits, labels, weight, ignore_index, label_smoothing, p.divisors, p.rows, p.dlogits)
     else:
         if ignore_index >= 0:
             raise ValueError(f"ignore_index is {ignore_index} and target has probabilities, not labels")
         twin.check_probabilities(target, p.checks)
         if refuse and (p.on_gpu or p.checks.item(0) >= 0):
             _refuse_probabilities(p.checks, target, p.losses)
-        twin.from_probabilities(logits, target, weight, label_smoothing, p.divisors, rows, p.dlogits)
+        twin.from_probabilities(logits, target, weight, label_smoothing, p.divisors, p.rows, p.dlogits)
     if reduction == "none":
         return p.losses
-    twin.total(rows, p.divisors, p.value)
+    twin.total(p.rows, p.divisors, p.value)
     return p.value if p.on_gpu else p.value.item()
 
 
@@ -199,6 +198,8 @@ def _on_host(a):
 
 def times(dlogits, dy, losses, reduction):
     """Multiply dlogits by the gradient by the loss, in place."""
+    if isinstance(dy, float) and dy == 1:
+        return
     if reduction == "none" and not isinstance(dy, (int, float)):
         dy = layout.gpu().as_array(dy) if layout.on_gpu(dy) else np.asarray(dy, losses.dtype)
         if dy.ndim:

@@ -47,9 +47,10 @@ def _check_probabilities(target, checks):
         checks[0, k], checks[1, k] = bad, N * (k + 1) // K - N * k // K
 
 
+@jit.kernel
 def total(losses, divisors, value):
     scale = _scale(divisors)
-    value[0] = _sum(losses) * scale if scale else np.nan
+    value[0] = _sum(losses) * scale if scale != 0 else np.nan
 
 
 @jit.kernel(reassoc=True)
@@ -60,10 +61,13 @@ def _sum(losses):
     return total
 
 
+@jit.kernel
 def _scale(divisors):
     """Return what gradients are multiplied by; 0 for the mean of nothing."""
-    divisor = divisors.item() if divisors.size == 1 else divisors.sum()
-    return 1 / divisor if divisor else 0.0
+    divisor = 0.0
+    for i in range(divisors.size):
+        divisor += divisors[i]
+    return 1 / divisor if divisor != 0 else 0.0
 
 
 @jit.kernel(reassoc=True)
@@ -86,8 +90,10 @@ def _weighted_sum(weight, z, highest):
 
 
 @jit.kernel
-def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, scale, losses, dlogits, begin, end):
+def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits, begin, end):
     """With q_c = smooth w_c + [c = t] sharp w_t: loss = -sum q_c log p_c, gradient = p_c sum q - q_c."""
+    T = logits.dtype.type
+    sharp, smooth, scale = T(sharp), T(smooth), T(_scale(divisors))
     for r in range(begin, end):
         z, d, t = logits[r], dlogits[r], labels[r]
         if t == ignore_index:
@@ -112,16 +118,16 @@ def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, scale, los
 
 
 @jit.driver
-def _labels_tasks(logits, labels, weight, ignore_index, sharp, smooth, scale, losses, dlogits, tasks):
+def _labels_tasks(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits, tasks):
     N = logits.shape[0]
     for t in prange(tasks):
-        _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, scale, losses, dlogits,
+        _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits,
                      N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
 
 
 def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors, losses, dlogits):
-    T, z, d = logits.dtype.type, rows(logits), rows(dlogits)
-    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(_scale(divisors))
+    z, d = rows(logits), rows(dlogits)
+    numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], divisors
     count = tasks(z.size)
     if count == 1:
         _labels_rows(z, labels, weight, ignore_index, *numbers, losses, d, 0, len(z))
@@ -152,22 +158,24 @@ def _distribution_row(z, target, weight, sharp, smooth, scale, d):
 
 
 @jit.kernel
-def _distribution_rows(logits, target, weight, sharp, smooth, scale, losses, dlogits, begin, end):
+def _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, dlogits, begin, end):
+    T = logits.dtype.type
+    sharp, smooth, scale = T(sharp), T(smooth), T(_scale(divisors))
     for r in range(begin, end):
         losses[r] = _distribution_row(logits[r], target[r], weight, sharp, smooth, scale, dlogits[r])
 
 
 @jit.driver
-def _distribution_tasks(logits, target, weight, sharp, smooth, scale, losses, dlogits, tasks):
+def _distribution_tasks(logits, target, weight, sharp, smooth, divisors, losses, dlogits, tasks):
     N = logits.shape[0]
     for t in prange(tasks):
-        _distribution_rows(logits, target, weight, sharp, smooth, scale, losses, dlogits,
+        _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, dlogits,
                            N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
 
 
 def from_probabilities(logits, target, weight, label_smoothing, divisors, losses, dlogits):
-    T, z, q, d = logits.dtype.type, rows(logits), rows(target), rows(dlogits)
-    numbers = T(1 - label_smoothing), T(label_smoothing / z.shape[1]), T(_scale(divisors))
+    z, q, d = rows(logits), rows(target), rows(dlogits)
+    numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], divisors
     count = tasks(z.size)
     if count == 1:
         _distribution_rows(z, q, weight, *numbers, losses, d, 0, len(z))

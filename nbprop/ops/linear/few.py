@@ -23,8 +23,8 @@ ROWS = 2
 
 
 @jit.kernel
-def _forward(x, w, b, y, floor, begin, end):
-    K = w.shape[0]
+def _forward(x, w, b, y, relu, begin, end):
+    K, floor = w.shape[0], x.dtype.type(0 if relu else -np.inf)
     for n in range(x.shape[0]):
         row, out = x[n], y[n, begin:end]
         simd.copy(b, begin, out, 0, end - begin)
@@ -42,18 +42,18 @@ def _forward(x, w, b, y, floor, begin, end):
 
 
 @jit.driver
-def _forward_tasks(x, w, b, y, floor, tasks):
+def _forward_tasks(x, w, b, y, relu, tasks):
     for t in prange(tasks):
-        _forward(x, w, b, y, floor, bound(t, y.shape[1], tasks), bound(t + 1, y.shape[1], tasks))
+        _forward(x, w, b, y, relu, bound(t, y.shape[1], tasks), bound(t + 1, y.shape[1], tasks))
 
 
 def forward(x, w, b, y, relu):
     """Fill y (N, O) from x (N, K) and w (K, O)."""
-    floor, tasks = x.dtype.type(0 if relu else -np.inf), dense.worth_threads(2 * x.shape[0] * w.size)
+    tasks = dense.worth_threads(2 * x.shape[0] * w.size)
     if tasks == 1:
-        _forward(x, w, b, y, floor, 0, y.shape[1])
+        _forward(x, w, b, y, relu, 0, y.shape[1])
     else:
-        _forward_tasks(x, w, b, y, floor, tasks)
+        _forward_tasks(x, w, b, y, relu, tasks)
 
 
 @jit.kernel
@@ -79,7 +79,8 @@ def backward_input(dy, w, dx):
 
 
 @jit.kernel
-def _backward_weight(dy, x, dw, begin, end):
+def _backward_weight(dy, x, dw, db, begin, end):
+    """Fill rows begin .. end - 1 of dw; and db along with the first of them."""
     N = dy.shape[0]
     for k in range(begin, end):
         row = dw[k]
@@ -88,27 +89,23 @@ def _backward_weight(dy, x, dw, begin, end):
         for n in range(1, N):
             for o in range(row.size):
                 row[o] += x[n, k] * dy[n, o]
-
-
-@jit.kernel
-def _backward_bias(dy, db):
-    simd.copy(dy, 0, db, 0, db.size)
-    for n in range(1, dy.shape[0]):
-        for o in range(db.size):
-            db[o] += dy[n, o]
+    if begin == 0:
+        simd.copy(dy, 0, db, 0, db.size)
+        for n in range(1, N):
+            for o in range(db.size):
+                db[o] += dy[n, o]
 
 
 @jit.driver
-def _backward_weight_tasks(dy, x, dw, tasks):
+def _backward_weight_tasks(dy, x, dw, db, tasks):
     for t in prange(tasks):
-        _backward_weight(dy, x, dw, bound(t, dw.shape[0], tasks), bound(t + 1, dw.shape[0], tasks))
+        _backward_weight(dy, x, dw, db, bound(t, dw.shape[0], tasks), bound(t + 1, dw.shape[0], tasks))
 
 
 def backward_weight(dy, x, dw, db):
     """Fill dw (K, O) and db (O,)."""
     tasks = dense.worth_threads(2 * x.shape[0] * dw.size)
     if tasks == 1:
-        _backward_weight(dy, x, dw, 0, dw.shape[0])
+        _backward_weight(dy, x, dw, db, 0, dw.shape[0])
     else:
-        _backward_weight_tasks(dy, x, dw, tasks)
-    _backward_bias(dy, db)
+        _backward_weight_tasks(dy, x, dw, db, tasks)

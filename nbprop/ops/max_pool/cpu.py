@@ -1,7 +1,7 @@
 """Max pooling on channels-last memory: the channels of one pixel are the lanes.
 
-Kernels see x and y as (pixels, channels). Four positions of a window are compared at a time; a position
-outside the image is never visited. Forward tasks are rows of windows. Backward has two forms:
+Kernels see x and y as one run of memory, C channels after C channels. Four positions of a window are compared at a
+time; a position outside the image is never visited. Forward tasks are rows of windows. Backward has two forms:
 
     give      windows that do not overlap (stride >= reach) write all their positions, once; tasks are rows of
               windows
@@ -13,9 +13,10 @@ import numpy as np
 from numba import prange
 
 from nbprop import jit
-from nbprop.ops import flat
+from nbprop.ops import simd
+from nbprop.ops.flat import flat, rows
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
-from nbprop.ops.through_relu import through_relu
+from nbprop.ops.through_relu import flat_or_none, through_relu
 from nbprop.ops.window import at_last, following, inside
 
 _SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
@@ -32,12 +33,12 @@ def _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation):
 
 
 @jit.kernel
-def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begin, end):
+def _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, begin, end):
     """Pool rows begin .. end-1 of windows, counted over all images; planes = (H, W, OH, OW)."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
     for row in range(begin, end):
         n, oh = row // OH, row % OH
-        base, C = n * H * W, x.shape[1]
+        base = n * H * W
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
         ow = 0
         while ow < OW:
@@ -63,14 +64,14 @@ def _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begi
 
 
 @jit.driver
-def _forward_tasks(x, y, indices, planes, kernel, stride, padding, dilation, rows, tasks):
+def _forward_tasks(x, y, indices, C, planes, kernel, stride, padding, dilation, rows, tasks):
     for t in prange(tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _forward_rows(x, y, indices, planes, kernel, stride, padding, dilation, begin, end)
+        _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, begin, end)
 
 
 @jit.kernel
-def _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, begin, end):
+def _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, begin, end):
     """Backward of rows begin .. end-1 of windows that do not overlap: each row owns a band of dx's rows."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
     gaps = SH > KH or SW > KW or DH > 1 or DW > 1 or OH * SH - PH < H or OW * SW - PW < W
@@ -79,8 +80,8 @@ def _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, be
         if gaps:
             top = oh * SH - PH if oh else 0
             bottom = (oh + 1) * SH - PH if oh + 1 < OH else H
-            dx[(n * H + top) * W : (n * H + bottom) * W] = 0
-        base, C = n * H * W, dx.shape[1]
+            simd.clear(dx, (n * H + top) * W * C, (bottom - top) * W * C)
+        base = n * H * W
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
         ow = 0
         while ow < OW:
@@ -104,10 +105,10 @@ def _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, be
 
 
 @jit.driver
-def _give_tasks(dy, indices, y, dx, planes, kernel, stride, padding, dilation, rows, tasks):
+def _give_tasks(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, rows, tasks):
     for t in prange(tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _give_rows(dy, indices, y, dx, planes, kernel, stride, padding, dilation, begin, end)
+        _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, begin, end)
 
 
 @jit.kernel
@@ -134,9 +135,8 @@ def _scatter_tasks(dy, indices, y, dx, planes, width, blocks, tasks):
 
 
 def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
-    N, OH = y.shape[0], y.shape[2]
-    planes = x.shape[2:] + y.shape[2:]
-    arrays = flat.rows(x), flat.rows(y), flat.rows(indices)
+    N, C, OH, _ = y.shape
+    arrays, planes = (flat(x), flat(y), flat(indices), C), x.shape[2:] + y.shape[2:]
     if x.size < _SMALL:
         _forward_rows(*arrays, planes, kernel, stride, padding, dilation, 0, N * OH)
     else:
@@ -144,19 +144,18 @@ def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
 
 
 def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
-    apart = all(s >= d * (k - 1) + 1 for k, s, d in zip(kernel, stride, dilation))
-    arrays = flat.rows(dy), flat.rows(indices), None if y is None else flat.rows(y), flat.rows(dx)
+    (KH, KW), (SH, SW), (DH, DW) = kernel, stride, dilation
     planes = dx.shape[2:] + dy.shape[2:]
+    N, C, OH, _ = dy.shape
     threads = 1 if dx.size < _SMALL else jit.threads()
-    N, C = dx.shape[:2]
-    if apart:
-        windows = planes, kernel, stride, padding, dilation
-        rows = N * dy.shape[2]
+    if SH > DH * (KH - 1) and SW > DW * (KW - 1):  # windows lie apart
+        arrays = flat(dy), flat(indices), flat_or_none(y), flat(dx), C
         if threads == 1:
-            _give_rows(*arrays, *windows, 0, rows)
+            _give_rows(*arrays, planes, kernel, stride, padding, dilation, 0, N * OH)
         else:
-            _give_tasks(*arrays, *windows, rows, threads)
+            _give_tasks(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
         return
+    arrays = rows(dy), rows(indices), None if y is None else rows(y), rows(dx)
     width = max(C, 1) if threads <= N else _LANES
     blocks = N * -(-C // width)
     if threads == 1:
