@@ -13,6 +13,7 @@ __all__ = ["correlate", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, so it must stay in L2.
 _PANEL = 256 * 1024
+_LANEWISE_ITEMS = 64  # at least, of a depthwise convolution: blocks times shares of its channels
 
 
 class Tables(NamedTuple):
@@ -96,8 +97,9 @@ def settle(w, ldw, bias, p, floor):
     """Return `correlate` as a function of x and y (flat): what a layer's every step repeats is settled once."""
     p, mr, nv, tables, khb, runb = plan(p, w.dtype)
     width = nv * simd.lanes(w.dtype)
-    panels = -(-p.OG // width)
-    shares = dense.shares(panels, dense.blocks(p)) if p.LANEWISE else panels
+    shares = -(-p.OG // width)
+    if p.LANEWISE:  # as few as leave every thread its share: together they are a run of memory
+        shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.

@@ -28,7 +28,7 @@ from nbprop import jit
 from nbprop.ops import simd
 
 __all__ = ["Correlation", "Region", "bands", "block", "blocks", "cache", "depth", "fields", "operations", "regions",
-           "shares", "splits", "tile", "worth_threads"]
+           "splits", "tile", "worth_threads"]
 
 # Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core), against blocks that fill a
 # fifth of L2: several images more fill the tiles of their corners and edges better (stride 2 on 28 x 28: 20 %).
@@ -160,14 +160,6 @@ def cache(level):
     except (AttributeError, OSError, ValueError):  # not Linux
         told = 0
     return told if told > 0 else {1: 32 * 1024, 2: 1024 * 1024}[level]
-
-
-def shares(panels, among):
-    """Return into how many items the panels of channels go that meet the same pixels, of which there are `among`.
-
-    As few as leave every thread its share: panels that stay together find the pixels in the cache.
-    """
-    return min(panels, -(-_ITEMS[1] // max(among, 1)))
 
 
 class Region(NamedTuple):

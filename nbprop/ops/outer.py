@@ -140,9 +140,7 @@ def settle(dw, db, p, scratch):
     """Return `outer` as a function of x and dy (flat): what a layer's every step repeats is settled once."""
     made = plan(p, dw.dtype)
     p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
-    panels = p.G * -(-p.OG // made.P)
-    shares = dense.shares(panels, chunks)
-    tasks = min(dense.worth_threads(dense.operations(p)), shares * chunks)
+    tasks = min(dense.worth_threads(dense.operations(p)), chunks * p.G * -(-p.OG // made.P))
     sums, size = (chunks, _sums(made)) if chunks > 1 else (0, 0), tasks * (block + panel)
     rooms, partials = scratch[:size].reshape(tasks, -1), scratch[size : size + math.prod(sums)].reshape(sums)
     if chunks == 1:
@@ -151,7 +149,7 @@ def settle(dw, db, p, scratch):
         dw_sums, db_sums = partials[:, : dw.size], partials[:, dw.size :]
     serial, parallel = _kernels(made.mr, made.nv, bool(p.LANEWISE))
     arguments = (dw_sums, db_sums, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P, rooms, block,
-                 shares, chunks)
+                 chunks)
 
     def run(x, dy):
         if tasks == 1:
@@ -194,17 +192,19 @@ def _kernels(mr, nv, lanewise):
     product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv)
 
     @jit.kernel
-    def outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, shares, chunks, task,
-                   tasks):
+    def outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, task, tasks):
         p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
         panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
         count = (p.N + p.NB - 1) // p.NB * bands
         columns = (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1
         block, panel = rooms[task, :split], rooms[task, split:]
-        for item in range(task * chunks * shares // tasks, (task + 1) * chunks * shares // tasks):
-            chunk, share = item // shares, item % shares
+        everything = p.G * panels
+        item, stop = task * chunks * everything // tasks, (task + 1) * chunks * everything // tasks
+        while item < stop:
+            chunk, first = item // everything, item % everything  # the panels of a chunk that are this task's share
+            last = min(stop - chunk * everything, everything)
+            item += last - first
             sums, bias_sums = dw_sums[chunk], db_sums[chunk]
-            first, last = share * p.G * panels // shares, (share + 1) * p.G * panels // shares
             begin = first // panels * p.OG + first % panels * P
             end = last // panels * p.OG + last % panels * P
             for start in range(0, sums.size, O):
@@ -229,10 +229,9 @@ def _kernels(mr, nv, lanewise):
                             sums, o, 1, sums, o, c_rows, width, unbounded)
 
     @jit.driver
-    def outer_tasks(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, shares, chunks, tasks):
+    def outer_tasks(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, tasks):
         for task in prange(tasks):
-            outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, shares, chunks,
-                       task, tasks)
+            outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, task, tasks)
 
     return outer_task, outer_tasks
 
