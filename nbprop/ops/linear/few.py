@@ -89,7 +89,7 @@ def _backward_weight(dy, x, dw, db, begin, end):
         for n in range(1, N):
             for o in range(row.size):
                 row[o] += x[n, k] * dy[n, o]
-    if begin == 0:
+    if begin == 0 < end:  # one task's alone: others may have no rows
         simd.copy(dy, 0, db, 0, db.size)
         for n in range(1, N):
             for o in range(db.size):
