@@ -228,4 +228,4 @@ def test_one_task_sums_the_bias_of_few_rows():
     """Eight inputs are rows for one task, and 80,000 outputs work for more: those without rows leave db alone."""
     x, dy = normal((2, 8), np.float32, 0), normal((2, 80_000), np.float32, 1)
     for _ in range(20):
-        np.testing.assert_array_equal(linear_backward_weight(dy, x)[1], dy[0] + dy[1])
+        np.testing.assert_array_equal(backward_weight(dy, x)[1], dy[0] + dy[1])
