@@ -62,12 +62,12 @@ class Module:
 
         An array that looks like the last one is let through at once. `ranks` are the numbers of axes that may come.
         """
-        before, p = self._entered
-        if type(x) is np.ndarray and before == (x.shape, x.strides, x.dtype, x.flags.num):
+        look, (before, p) = layout.look(x), self._entered
+        if look is not None and look == before:
             return x, p
         came, x = x, layout.channels_last(shapes.check_array("x", x, ranks))
         p = self.plan(x)
-        self._entered = (layout.look(x) if x is came else None), p
+        self._entered = (look if x is came else None), p
         return x, p
 
     def plan(self, x, shape=None):

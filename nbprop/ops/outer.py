@@ -11,8 +11,11 @@ a block reads of x is copied first, with the zeros around the image, and a panel
     panel[n][oh][ow][P]
 
 Each tile runs over one line of every pixel: 256 or 1024 bytes apart, as in x and dy themselves, they would share a few
-sets of the first cache and drive each other out. The blocks are dealt to a fixed number of chunks, whose partial sums
-are added in order, so that the result has the same bits for any number of threads.
+sets of the first cache and drive each other out. As with every zero that is multiplied, NaN and infinity in dy beside
+an edge reach the taps that lie beyond it too.
+
+The blocks are dealt to a fixed number of chunks, whose partial sums are added in order, so that the result has the same
+bits for any number of threads.
 """
 
 import functools

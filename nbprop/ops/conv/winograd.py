@@ -28,7 +28,7 @@ from nbprop.ops import simd
 from nbprop.ops.conv import pack
 from nbprop.ops.sandwich import clipped, sandwich
 
-__all__ = ["A", "B", "G", "Tiling", "blocked", "input_tile", "output_tile", "place", "rows_of", "staged", "tile_reader",
+__all__ = ["A", "B", "G", "Tiling", "blocked", "input_tile", "output_tile", "rows_of", "staged", "tile_reader",
            "transposed", "weights"]
 
 # B^T, G and A^T for output tiles of 2 and 4.
@@ -182,7 +182,7 @@ def _tile_writer(m):
 
 
 @jit.scalar
-def place(g, tile):
+def _place(g, tile):
     """Return a tile's image, the first row and column of its lattice, and its row and column of tiles there."""
     lattice, inside = tile // (g.TH * g.TW), tile % (g.TH * g.TW)
     if g.DH == 1 and g.DW == 1:
@@ -197,7 +197,7 @@ def output_tile(g, tile):
     That is: where its first pixel starts in memory, that pixel's row and column in the lattice, the lattice's rows and
     columns, and how far apart in memory they are.
     """
-    n, r, s, th, tw = place(g, tile)
+    n, r, s, th, tw = _place(g, tile)
     row, pixel, h, q = g.DH * g.OW * g.O, g.DW * g.O, th * g.M, tw * g.M
     at = ((n * g.OH + r) * g.OW + s) * g.O + h * row + q * pixel
     return at, h, q, (g.OH - r + g.DH - 1) // g.DH, (g.OW - s + g.DW - 1) // g.DW, row, pixel
@@ -206,7 +206,7 @@ def output_tile(g, tile):
 @jit.scalar
 def input_tile(g, tile):
     """Return the same of the inputs that it reads: rows r - TOP + D i, with i from m th on, so of another lattice."""
-    n, r, s, th, tw = place(g, tile)
+    n, r, s, th, tw = _place(g, tile)
     row, pixel = g.DH * g.W * g.C, g.DW * g.C
     h, q = th * g.M + (r - g.TOP) // g.DH, tw * g.M + (s - g.LEFT) // g.DW
     r, s = (r - g.TOP) % g.DH, (s - g.LEFT) % g.DW
@@ -219,9 +219,9 @@ def rows_of(first, last, H, W, C, g):
     """Return where in an image of H x W x C the tiles first .. last - 1 begin and end, up to their whole rows."""
     if first >= last:
         return 0, 0
-    n, _, _, th, _ = place(g, first)
+    n, _, _, th, _ = _place(g, first)
     begin = (n * H + min(th * g.M * g.DH, H)) * W * C
-    n, _, _, th, _ = place(g, last - 1)
+    n, _, _, th, _ = _place(g, last - 1)
     return begin, (n * H + min((th + 1) * g.M * g.DH, H)) * W * C
 
 
