@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from nbprop import jit
 from nbprop.ops.flat import rows
 
@@ -66,13 +68,14 @@ def _from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, l
         if labels[r] == ignore_index:
             continue
         log_p = _log_softmax(logits[r])
+        p = np.exp(log_p)
         for c in range(C):
             q = weight[c] * label_smoothing / C
             if c == labels[r]:
                 q += weight[c] * (1 - label_smoothing)
             losses[r] -= q * log_p[c]
             for k in range(C):
-                dlogits[r, k] -= scale * q * ((k == c) - math.exp(log_p[k]))
+                dlogits[r, k] -= scale * q * ((k == c) - p[k])
 
 
 def from_probabilities(logits, target, weight, label_smoothing, divisors, losses, dlogits):
@@ -86,11 +89,12 @@ def _from_probabilities(logits, target, weight, label_smoothing, scale, losses, 
         losses[r] = 0
         dlogits[r] = 0
         log_p = _log_softmax(logits[r])
+        p = np.exp(log_p)
         for c in range(C):
             q = weight[c] * (target[r, c] * (1 - label_smoothing) + label_smoothing / C)
             losses[r] -= q * log_p[c]
             for k in range(C):
-                dlogits[r, k] -= scale * q * ((k == c) - math.exp(log_p[k]))
+                dlogits[r, k] -= scale * q * ((k == c) - p[k])
 
 
 @jit.reference
