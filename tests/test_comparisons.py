@@ -57,7 +57,8 @@ def test_every_row_is_explained(capsys):
     said = {tuple(line.split()[:2]): line for line in lines}
     assert "Winograd F(4x4, 3x3)  " in said["resnet_56", "forward"]
     assert "a channel per lane" in said["depthwise", "backward_weight"]
-    assert "4 stride phases" in said["deconv", "forward"] and "phases" not in said["deconv", "backward_input"]
+    assert "Winograd F(5x5, 2x2)  " in said["deconv", "backward_input"]
+    assert "4 stride phases" in said["cifar_s2", "backward_input"] and "phases" not in said["cifar_s2", "forward"]
     assert "one matrix product" in said["pointwise", "backward_input"]
     assert "fewer than 16 channels" in said["cifar_c1", "forward"]
 
@@ -65,8 +66,8 @@ def test_every_row_is_explained(capsys):
 def test_what_is_forced_is_explained():
     g = shapes.conv2d((1, 4, 6, 6), (4, 4, 3, 3), padding=1)
     assert choose.explain("forward", g, FLOAT) == ("direct", choose._FEW)
-    with choose.using_tile(2):
-        assert choose.explain("weight", g, FLOAT) == ("Winograd F(2x2, 3x3)", "by force")
+    with choose.using_tile(4):
+        assert choose.explain("weight", g, FLOAT) == ("Winograd F(4x4, 3x3)", "by force")
 
 
 @pytest.mark.parametrize(("x_shape", "w_shape"), [

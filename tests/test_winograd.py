@@ -13,17 +13,21 @@ from nbprop.shapes import conv2d
 # Relative l2 error that F(4 x 4, 3 x 3) may add; measured 4.0e-6 at 512 channels in float32, growing with channels.
 BOUND = {np.dtype(np.float32): 5e-6, np.dtype(np.float64): 1e-14}
 
+# Fewer than a vector, a last vector that is not full, and full ones only: each is a tile of its own to compile.
+channels, outputs = st.sampled_from([3, 20, 32]), st.sampled_from([5, 20, 32])
 
-def passes(x, w, b, dy, padding, dilation=1):
-    rest = {"padding": padding, "dilation": dilation}
+
+def passes(x, w, b, dy, padding, dilation=1, stride=1):
+    rest = {"padding": padding, "dilation": dilation, "stride": stride}
     return (conv2d_forward(x, w, b, **rest), conv2d_backward_input(dy, w, x.shape, **rest),
             *conv2d_backward_weight(dy, x, w.shape, **rest))  # fmt: skip
 
 
-def problem(n, c, h, w, o, padding, dtype, dilation=1):
-    x, weights, b = normal((n, c, h, w), dtype, 0), normal((o, c, 3, 3), dtype, 1), normal((o,), dtype, 2)
-    g = conv2d(x.shape, weights.shape, 1, padding, dilation)
-    return x, weights, b, normal((n, o, g.OH, g.OW), dtype, 3), padding, dilation
+def problem(n, c, h, w, o, padding, dtype, dilation=1, kernel=(3, 3), stride=1):
+    x, weights, b = normal((n, c, h, w), dtype, 0), normal((o, c, *kernel), dtype, 1), normal((o,), dtype, 2)
+    g = conv2d(x.shape, weights.shape, stride, padding, dilation)
+    assert fast.taps(g) or not n
+    return x, weights, b, normal((n, o, g.OH, g.OW), dtype, 3), padding, dilation, stride
 
 
 @pytest.fixture(params=["blocked", "staged"])
@@ -38,15 +42,15 @@ def small_blocks(request, monkeypatch):
     monkeypatch.setattr(fast, "_RUN", 3)
     monkeypatch.setattr(fast, "_FEW", 0)  # the weights are transformed for all, or by each for itself
     monkeypatch.setattr(fast, "_OWN", 1 if request.param == "staged" else 1 << 40)
-    for cached in (fast.plan, cpu._sizes):
+    for cached in (fast.passes, cpu._sizes):
         cached.cache_clear()
     yield
-    for cached in (fast.plan, cpu._sizes):
+    for cached in (fast.passes, cpu._sizes):
         cached.cache_clear()
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 20), st.integers(3, 13), st.integers(3, 13), st.integers(1, 20),
+@given(st.integers(1, 3), channels, st.integers(3, 13), st.integers(3, 13), outputs,
        st.tuples(st.integers(0, 2), st.integers(0, 2)), dtypes)  # fmt: skip
 def check_all_shapes(n, c, h, w, o, padding, dtype):
     made = problem(n, c, h, w, o, padding, dtype)
@@ -58,7 +62,7 @@ def check_all_shapes(n, c, h, w, o, padding, dtype):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(1, 2), st.integers(1, 20), st.tuples(st.integers(0, 12), st.integers(0, 12)), st.integers(1, 20),
+@given(st.integers(1, 2), channels, st.tuples(st.integers(0, 12), st.integers(0, 12)), outputs,
        st.tuples(st.integers(0, 6), st.integers(0, 6)), st.sampled_from([(2, 2), (3, 1), (1, 2), (3, 4)]), dtypes)
 def check_all_dilations(n, c, more, o, padding, dilation, dtype):
     padding = tuple(min(p, 2 * d) for p, d in zip(padding, dilation))
@@ -71,20 +75,37 @@ def check_all_dilations(n, c, more, o, padding, dilation, dtype):
             assert_close(ours, wanted, BOUND[np.dtype(dtype)])
 
 
-def test_all_shapes_in_one_block():
-    check_all_shapes()
-    check_all_dilations()
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 2), channels, st.tuples(st.integers(0, 12), st.integers(0, 12)), outputs,
+       st.tuples(st.integers(0, 5), st.integers(0, 5)), st.sampled_from([(2, 1, 1), (2, 2, 2), (2, 2, 1), (3, 1, 2)]))
+def check_all_strides(n, c, more, o, padding, taps_and_stride):
+    (taps, *stride), dtype = taps_and_stride, np.float32
+    kernel = [taps * s for s in stride]
+    padding = tuple(min(p, k - 1) for p, k in zip(padding, kernel))
+    h, w = (max(k - 2 * p, 1) + extra for k, p, extra in zip(kernel, padding, more))
+    made = problem(n, c, h, w, o, padding, dtype, 1, kernel, tuple(stride))
+    with nbprop.exact_convolution():
+        expected = passes(*made)
+    with choose.using_tile(4):
+        for ours, wanted in zip(passes(*made), expected):
+            assert_close(ours, wanted, BOUND[np.dtype(dtype)])
 
 
-def test_all_shapes_in_many_blocks(small_blocks):
-    check_all_shapes()
-    check_all_dilations()
+@pytest.mark.parametrize("check", [check_all_shapes, check_all_dilations, check_all_strides], ids=lambda c: c.__name__)
+def test_in_one_block(check):
+    check()
 
 
-@pytest.mark.parametrize("m", [2, 4])
-def test_error_at_512_channels(m):
-    made = problem(1, 512, 14, 14, 64, 1, np.float32)
-    with choose.using_tile(m):
+@pytest.mark.parametrize("check", [check_all_shapes, check_all_dilations, check_all_strides], ids=lambda c: c.__name__)
+def test_in_many_blocks(check, small_blocks):
+    check()
+
+
+@pytest.mark.parametrize(("channels", "size", "stride"), [(512, 3, 1), (256, 2, 1), (64, 4, 2)])
+def test_error_of_long_sums(channels, size, stride):
+    """At 512 channels, and at the longest sums of two taps that the chooser takes."""
+    made = problem(1, channels, 14, 14, 64, 1, np.float32, 1, (size, size), stride)
+    with choose.using_tile(4):
         tuned = passes(*made)
     doubled = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in made]
     with nbprop.exact_convolution():
@@ -97,6 +118,10 @@ def test_the_chooser_takes_it_where_it_pays_and_exact_convolution_does_not():
     assert choose.winograd_tile("forward", g) == 4
     assert choose.winograd_tile("forward", conv2d((64, 32, 16, 16), (64, 32, 3, 3), 2, 1)) == 0
     assert choose.winograd_tile("weight", conv2d((64, 3, 32, 32), (32, 3, 3, 3), 1, 1)) == 0
+    by_phases = conv2d((8, 64, 28, 28), (128, 64, 4, 4), 2, 1)
+    assert [choose.winograd_tile(kind, by_phases) for kind in ("forward", "input", "weight")] == [5, 5, 5]
+    assert choose.winograd_tile("input", conv2d((16, 32, 32, 32), (64, 32, 4, 4), 2, 1)) == 0  # few to sum over
+    assert choose.winograd_tile("forward", conv2d((8, 256, 28, 28), (128, 256, 4, 4), 2, 1)) == 0  # a sum too long
     with nbprop.exact_convolution():
         assert choose.winograd_tile("forward", g) == 0
 
@@ -129,7 +154,7 @@ def test_empty_batch_by_force():
 
 
 def test_fused_relu_and_nan():
-    x, w, b, _, padding, _ = problem(2, 16, 9, 9, 20, 1, np.float32)
+    x, w, b, _, padding, *_ = problem(2, 16, 9, 9, 20, 1, np.float32)
     x[1, 3, 4, 4] = np.nan
     g = conv2d(x.shape, w.shape, 1, padding)
     y = np.empty_like(normal((2, 20, 9, 9), np.float32))

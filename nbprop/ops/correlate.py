@@ -7,13 +7,16 @@ import numpy as np
 from numba import prange
 
 from nbprop import jit
-from nbprop.ops import dense, simd
+from nbprop.ops import dense, lanewise, simd
 
 __all__ = ["correlate", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, so it must stay in L2.
 _PANEL = 256 * 1024
-_LANEWISE_ITEMS = 64  # at least, of a depthwise convolution: blocks times shares of its channels
+# A depthwise convolution's items, blocks times shares of its channels, at least; and rows of a block, at least, whose
+# first and last are read twice.
+_LANEWISE_ITEMS = 64
+_LANEWISE_ROWS = 4
 
 
 class Tables(NamedTuple):
@@ -34,13 +37,20 @@ class Tables(NamedTuple):
 @functools.lru_cache(maxsize=512)
 def plan(p, dtype):
     """Return (p with its blocks, MR, NV, tables, KHB, RUNB) for a correlation; cached per geometry."""
-    p = dense.block(p, dtype, 2)  # five images are 2 + 3 for two threads, and 5 halves each in twice as many items
-    mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
+    if p.LANEWISE:  # whole pixels, as together their channels are a run of memory
+        p = p._replace(NB=1, RB=max(1, min(p.OH, max(_LANEWISE_ROWS, p.N * p.OH // _LANEWISE_ITEMS))))
+    else:  # five images are 2 + 3 for two threads, and 5 halves each in twice as many items
+        p = dense.block(p, dtype, 2)
+    mr, nv = _tile(p, dtype)
     width = nv * simd.lanes(np.dtype(dtype)) * np.dtype(dtype).itemsize
     taps, run = (1, p.KW * dense.depth(p)) if _merged(p) else (p.KW, dense.depth(p))
     khb = max(1, _PANEL // max(taps * run * width, 1))
     runb = run if taps * run * width <= 2 * _PANEL else max(64, _PANEL // (taps * width))
     return p, mr, nv, _tables(p, mr), min(khb, max(p.KH, 1)), max(runb, 1)
+
+
+def _tile(p, dtype):
+    return (lanewise.ROWS, 1) if p.LANEWISE else dense.tile(p.OG, dtype)
 
 
 def _merged(p):
@@ -75,7 +85,7 @@ def _pixels(p, region, images):
 
 def panel_width(p, dtype):
     """Return P, the number of output channels in a panel."""
-    return dense.tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))
+    return _tile(p, dtype)[1] * simd.lanes(np.dtype(dtype))
 
 
 def panels_size(p, dtype):
@@ -104,7 +114,7 @@ def settle(w, ldw, bias, p, floor):
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
-    serial, parallel = _kernels(mr, nv, bool(p.LANEWISE))
+    serial, parallel = _kernels(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
     arguments = (w, ldw, step, bias, np.array(p, np.int64), *tables, width, shares, khb, runb, floor)
 
     def run(x, y):
@@ -117,9 +127,9 @@ def settle(w, ldw, bias, p, floor):
 
 
 @functools.cache
-def _kernels(mr, nv, lanewise):
-    """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
-    sweep = _lanewise_sweep(mr, nv) if lanewise else _sweep(mr, nv)
+def _kernels(mr, nv, kw):
+    """Make the serial kernel for one tile size, or depthwise kernels of `kw` columns, and the driver that runs it."""
+    sweep = lanewise.sweep(kw) if kw else _sweep(mr, nv)
 
     @jit.kernel
     def correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb, floor,
@@ -182,35 +192,5 @@ def _sweep(mr, nv):
                     else:
                         part(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
                              init, i0, si, y, y0, c_rows, width, lowest)
-
-    return sweep
-
-
-def _lanewise_sweep(mr, nv):
-    """Make the sweep of a depthwise convolution: a panel of channels meets only its own weights.
-
-    The panels of a few pixels follow one another: nothing is read twice, and in the order of memory. One by one, 64
-    channels of 8 images of 56 x 56 came at 5 GB/s (Zen 3), since every line of x and y was waited for.
-    """
-    whole, part = simd.product(mr, nv, False, True), simd.product(mr, nv, True, True)
-
-    @jit.kernel
-    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor):
-        for region in range(regions.shape[0]):
-            first, last, kh0, kh1, kw0, kw1 = regions[region]
-            a = a0 + o + (kh0 * p.DH * p.W + kw0 * p.DW) * p.C
-            b = w0 + (kh0 * p.KW + kw0) * ldw
-            for row in range(first, last, mr):
-                # The row of x that these columns meet next is fetched: read 9 times over in small steps, it is not
-                # foreseen (Zen 3: 3.4 ms without, 1.3 with, for 8 images of 64 channels on 56 x 56).
-                begin = a + a_rows[row] + (kh1 - kh0) * p.DH * p.W * p.C
-                simd.prefetch(x, begin, begin + a_rows[row + mr - 1] - a_rows[row] + width)
-                for c in range(0, width, P):
-                    if c + P <= width:
-                        whole(row, row + mr, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
-                              w, b + c, 0, p.KW * ldw, ldw, bias, o + c, 0, y, y0 + c, c_rows, P, floor)
-                    else:
-                        part(row, row + mr, x, a + c, a_rows, 1, kh1 - kh0, kw1 - kw0, 0, p.DH * p.W * p.C, p.DW * p.C,
-                             w, b + c, 0, p.KW * ldw, ldw, bias, o + c, 0, y, y0 + c, c_rows, width - c, floor)
 
     return sweep

@@ -17,17 +17,22 @@ def sandwich(matrix, epilogue=False):
     """Make out[i][l] = sum over k, j of M[i][k] x[k][j] M[l][j], where every x[k][j] is one vector of L channels.
 
     `matrix` is a tuple of rows. x[k][j] is read at s0 + k sr + j sc, out[i][l] written at d0 + i dr + l dc. With
-    `epilogue` the result is max(out + bias[b0 .. b0 + L], floor), NaN kept.
+    `epilogue` the result is max(out + bias[b0 .. b0 + L], floor), NaN kept; without, these three are not given.
     """
 
-    @intrinsic
-    def transform(typingctx, source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor):
-        signature = types.void(source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor)
-        name = f"{__name__}.{matrix}.{epilogue}"
-        return signature, functools.partial(simd.apart, name, functools.partial(_emit, matrix, epilogue))
+    emit = functools.partial(simd.apart, f"{__name__}.{matrix}.{epilogue}", functools.partial(_emit, matrix))
 
-    transform._set_uuid(f"{__name__}.sandwich({matrix}, {epilogue})")  # see simd.product
-    return transform
+    @intrinsic
+    def transform(typingctx, source, s0, sr, sc, target, d0, dr, dc):
+        return types.void(source, s0, sr, sc, target, d0, dr, dc), emit
+
+    @intrinsic
+    def transform_and_finish(typingctx, source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor):
+        return types.void(source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor), emit
+
+    made = transform_and_finish if epilogue else transform
+    made._set_uuid(f"{__name__}.sandwich({matrix}, {epilogue})")  # see simd.product
+    return made
 
 
 @functools.cache
@@ -70,10 +75,11 @@ def _emit_clipped(matrix, context, builder, args):
             _write(builder, vector, value, target, _at(builder, d0, i, dr, l, dc))
 
 
-def _emit(matrix, epilogue, context, builder, args):
-    source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor = args
+def _emit(matrix, context, builder, args):
+    source, s0, sr, sc, target, d0, dr, dc, *epilogue = args
     vector = _vector(context, source)
     if epilogue:
+        bias, b0, floor = epilogue
         added = simd.load(builder, vector, bias, b0, 0, None)
         lowest = simd.broadcast(builder, vector, floor)
 

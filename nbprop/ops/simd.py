@@ -20,8 +20,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["apart", "broadcast", "clear", "copy", "fmuladd", "int64", "lanes", "load", "masks",
-           "pointer_or_number", "prefetch", "product", "registers", "store", "store_narrow", "take_panel",
+__all__ = ["apart", "at_least", "broadcast", "clear", "copy", "fetch", "fmuladd", "int64", "lanes", "load", "masks",
+           "pointer_or_number", "prefetch", "product", "registers", "rolled", "store", "store_narrow", "take_panel",
            "transpose_square", "vector_bytes"]
 
 # LLVM's name of an element, and its bytes.
@@ -147,7 +147,7 @@ def _emit_take(nv, context, builder, args):
         builder.store(load(builder, vector, sums, o, j, some), total)
     with builder.if_else(builder.icmp_signed("==", width, int64(nv * vector.count))) as branches:
         for branch, alive in zip(branches, (None, some)):
-            with branch, _rolled(builder, count) as i:
+            with branch, rolled(builder, count) as i:
                 at, into = builder.add(start, builder.mul(i, step)), builder.mul(i, int64(nv * vector.count))
                 for j, total in enumerate(totals):
                     value = load(builder, vector, source, at, j, alive)
@@ -200,10 +200,10 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
                     builder.store(load(builder, vector, init, starts[m], j, some), acc[m][j])
 
         lefts = [builder.gep(a, [builder.add(a0, r)]) for r in lefts]
-        with _rolled(builder, n0) as k0, _rolled(builder, n1) as k1:
+        with rolled(builder, n0) as k0, rolled(builder, n1) as k1:
             ka = builder.add(builder.mul(k0, sa0), builder.mul(k1, sa1))
             kb = builder.add(b0, builder.add(builder.mul(k0, sb0), builder.mul(k1, sb1)))
-            with _rolled(builder, n2) as k2:
+            with rolled(builder, n2) as k2:
                 at_a = builder.add(ka, builder.mul(k2, sa2))
                 at_b = builder.add(kb, builder.mul(k2, sb2))
                 right = [load(builder, vector, b, at_b, j, alive) for j in range(nv)]
@@ -215,7 +215,7 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
                     for j in range(nv):
                         builder.store(fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
 
-        results = [[_at_least(builder, builder.load(acc[m][j]), lowest) for j in range(nv)] for m in range(mr)]
+        results = [[at_least(builder, builder.load(acc[m][j]), lowest) for j in range(nv)] for m in range(mr)]
         targets = [builder.add(c0, r) for r in targets]
         with builder.if_else(whole) as (then, otherwise):
             with then:
@@ -224,11 +224,11 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
             with otherwise:
                 store_narrow(builder, results, c, targets, width)
         body = builder.block
-    _keep_rolled(builder, body)
+    _keeprolled(builder, body)
 
 
 @contextlib.contextmanager
-def _rolled(builder, count):
+def rolled(builder, count):
     """Loop over range(count), and ask LLVM not to unroll.
 
     Unrolled twice, the product's rows need twice as many pointers, and 16 general registers do not hold them: on AVX2
@@ -237,10 +237,10 @@ def _rolled(builder, count):
     with cgutils.for_range(builder, count) as loop:
         yield loop.index
         body = builder.block
-    _keep_rolled(builder, body)
+    _keeprolled(builder, body)
 
 
-def _keep_rolled(builder, body):
+def _keeprolled(builder, body):
     """Describe the loop that the block `body` closes as one that is not to be unrolled."""
     module = builder.module
     wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
@@ -249,7 +249,7 @@ def _keep_rolled(builder, body):
     body.terminator.set_metadata("llvm.loop", description)
 
 
-def _at_least(builder, value, lowest):
+def at_least(builder, value, lowest):
     """Return the larger of the two: value < lowest is false for NaN, which therefore stays."""
     return builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
 
@@ -358,16 +358,20 @@ def prefetch(typingctx, a, start, stop):
 
     def emit(context, builder, signature, args):
         a, start, stop = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
-        line = int64(64 // context.get_abi_sizeof(a.type.pointee))
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        with cgutils.for_range_slice(builder, start, stop, line) as (i, _):
-            at = builder.bitcast(builder.gep(a, [i]), pointer)
-            builder.call(function, [at, number(0), number(2), number(1)])  # to read; into L2; data
+        fetch(builder, a, start, stop, context.get_abi_sizeof(a.type.pointee))
         return context.get_dummy_value()
 
     return types.void(a, start, stop), emit
+
+
+def fetch(builder, a, start, stop, itemsize):
+    """Emit `prefetch`."""
+    pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    with cgutils.for_range_slice(builder, start, stop, int64(64 // itemsize)) as (i, _):
+        at = builder.bitcast(builder.gep(a, [i]), pointer)
+        builder.call(function, [at, number(0), number(2), number(1)])  # to read; into L2; data
 
 
 def _shuffle(builder, x, y, lanes_):

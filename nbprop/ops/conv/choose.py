@@ -1,4 +1,4 @@
-"""Which algorithm serves which convolution: the direct kernel, one column at a time or several, or Winograd's 4 x 4."""
+"""Which algorithm serves which convolution: the direct kernel, one column at a time or several, or Winograd's."""
 
 import contextlib
 import contextvars
@@ -12,17 +12,25 @@ _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 # Measured against the direct kernel on two cores (Zen 5, AVX-512), forward | weight gradient, channels in and out:
 # 8: 0.7 | 0.8    16: 1.6 | 1.5    64: 2.1 | 2.0    256 (14 x 14): 2.1 | 1.9    512 (7 x 7, 32 tiles): 1.2 | 1.1
 # An output tile that hangs over the edge is computed whole: 6 x 6 outputs 1.1 | 1.4, 5 x 5 0.9 | 0.8.
+# Two taps, 4x4 with stride 2 (Zen 3, AVX2), forward | input | weight gradient, 128 and 64 channels on 14 x 14 inputs:
+# 1.5 | 1.5 | 1.5, 64 and 32: 1.3 | 1.0 | 1.3, where the input gradient's four phases each transform dy; 256 and 128 on
+# 8 x 8, tiles 64 % full: 1.2 | 0.8 | 1.0.
 _CHANNELS = 16
-_INSIDE = 0.55  # of the tiles' outputs
+_PHASES_CHANNELS = 128
+_INSIDE = {4: 0.55, 5: 0.7}  # of the tiles' outputs
+_DEPTH = 256  # terms of a sum of two taps' products at most: its relative error is 4e-6 then, 5.6e-6 at 512
 _TILES = 32
 # Operations below which half a dozen kernels more to compile cost more than they save: on maps of less than 12 x 12,
 # which mostly belong to small nets, and on larger ones.
 _OPERATIONS = 100_000_000, 60_000_000
+_FEWER = {4: "9 products become 2.25 per output, and the channels pay for the transforms",
+          5: "4 products become 1.44 per output and stride phase, and the channels pay for the transforms"}
+_FEW_OF_A_PHASE = f"stride phases with sums over fewer than {_PHASES_CHANNELS} channels: transforms cost what they save"
 _FEW = f"sums over fewer than {_CHANNELS} channels: transforms cost more than they save"
 
 
 def winograd_tile(kind, g):
-    """Return m for Winograd's F(m x m, 3 x 3), or 0 for the direct kernel.
+    """Return m for Winograd's F(m x m, r x r), or 0 for the direct kernel.
 
     `kind` is the pass: "forward", "input" or "weight".
     """
@@ -38,7 +46,8 @@ def explain(kind, g, dtype):
     """Return (algorithm, reason) of a pass, in the order in which the passes themselves ask."""
     m, why = _winograd(kind, g)
     if m:
-        return f"Winograd F({m}x{m}, 3x3)", why
+        r = fast.taps(g)
+        return f"Winograd F({m}x{m}, {r}x{r})", why
     if kind == "input" and spread.phases(g, dtype, exact()):
         return "direct, spread from columns", "a window's row fills the lanes where one pixel leaves them empty"
     columns = wide.phases if kind == "input" else wide.forward
@@ -52,25 +61,33 @@ def explain(kind, g, dtype):
 def _winograd(kind, g):
     """Return (m, reason)."""
     forced = _forced.get()
-    if forced is not None and fast.serves(g):
-        return forced, "by force"
+    if forced is not None and fast.taps(g):
+        return forced and (5 if fast.taps(g) == 2 else forced), "by force"
     return _unforced(kind, g)
 
 
 def _unforced(kind, g):
     """Return (m, reason); every call of a pass asks, so the reasons are constants."""
-    if not fast.serves(g):
-        return 0, "Winograd wants 3x3, stride 1, one group and padding up to twice the dilation"
-    tiles = g.N * g.DH * g.DW * fast.tiles(g.OH, g.DH, 4) * fast.tiles(g.OW, g.DW, 4)
+    r = fast.taps(g)
+    if not r:
+        return 0, "Winograd wants 3x3 with stride 1, or 4x4 with 2; one group and no more than full padding"
+    m = 5 if r == 2 else 4
     # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
     channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]
+    phases = g.SH * g.SW
     if channels < _CHANNELS:
         return 0, _FEW
-    if g.N * g.OH * g.OW < _INSIDE * 16 * tiles:
-        return 0, "4x4 tiles hang too far over the edge"
-    if tiles < _TILES or 18 * g.N * g.OH * g.OW * g.C * g.O < _OPERATIONS[min(g.OH, g.OW) >= 12]:
+    if phases > 1 and kind == "input" and channels < _PHASES_CHANNELS:
+        return 0, _FEW_OF_A_PHASE
+    if r == 2 and kind != "weight" and channels * (phases if kind == "forward" else 1) > _DEPTH:
+        return 0, "the transformed sums would be too long for float32"
+    outputs, tiles = fast.count(kind, g, m)
+    if outputs < _INSIDE[m] * m * m * tiles:
+        return 0, "tiles hang too far over the edge"
+    operations = 2 * g.KH * g.KW * g.N * g.OH * g.OW * g.C * g.O
+    if tiles < _TILES * (phases if kind == "input" else 1) or operations < _OPERATIONS[min(g.OH, g.OW) >= 12]:
         return 0, "too little work to be worth more kernels to compile"
-    return 4, "9 products become 2.25 per output, and the channels pay for the transforms"
+    return m, _FEWER[m]
 
 
 def _direct(kind, g):
@@ -98,7 +115,7 @@ def exact():
 
 @contextlib.contextmanager
 def using_tile(m):
-    """Compute the enclosed 3x3 convolutions with F(m x m, 3 x 3), or with m = 0 by the direct kernel."""
+    """Compute the enclosed convolutions with F(m x m, 3 x 3), 2x2 taps with F(5 x 5, 2 x 2), or with m = 0 directly."""
     token = _forced.set(m)
     try:
         yield

@@ -32,12 +32,12 @@ def _sizes(g, dtype, tiles, threads):
     """Return the elements of each array; `threads` is a key, as the plans ask for it themselves."""
     p = plan.forward(g)
     panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
-    passes = []
+    rooms = []
     for kind, m in zip(("forward", "input", "weight"), tiles):
-        if m:
-            q = fast.plan(kind, g, m, dtype)
-            passes.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
-    return max(outer.memory(p, dtype), wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*passes))
+        for q in fast.passes(kind, g, m, dtype) if m else ():
+            weights = g.KH * g.KW * g.C * g.O
+            rooms.append(fast.gradient_memory(q, dtype, weights) if kind == "weight" else fast.memory(q, dtype))
+    return max(outer.memory(p, dtype), wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*rooms))
 
 
 def forward(x, w, b, y, g, relu, work):

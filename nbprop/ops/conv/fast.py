@@ -1,15 +1,17 @@
-"""A 3x3 convolution's passes by Winograd's algorithm: how its tiles are cut, and what memory they take."""
+"""A convolution's passes by Winograd's algorithm: which it serves, how tiles are cut, and what memory they take."""
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from nbprop import jit
 from nbprop.ops import dense, outer, simd
-from nbprop.ops.conv import winograd, winograd_weight
+from nbprop.ops.conv import plan, winograd, winograd_weight
 
-__all__ = ["Pass", "correlate", "gradient_memory", "memory", "panel", "plan", "serves", "tiles", "weight_gradient"]
+__all__ = ["Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
+           "weight_gradient"]
 
 # Bytes of a block's transformed tiles and products, which stay in L2 beside the next block's input, fetched meanwhile
 # (512 KiB: 15 % slower where the input comes from memory); and of a stage's tiles, which stay in L3.
@@ -33,10 +35,15 @@ _CHUNKS = (4, 48), (16, 192)  # of the tiles: up to 4 of at least 48 each, or up
 _RUN = 512  # tiles that one sum runs over before it is added to the others
 
 
-def serves(g):
-    """Say whether the algorithm fits at all: 3x3, stride 1, one group, padding up to that of a full convolution."""
-    fits = (g.KH, g.KW, g.SH, g.SW, g.G) == (3, 3, 1, 1, 1) and g.PH <= 2 * g.DH and g.PW <= 2 * g.DW
-    return g.N > 0 and fits
+def taps(g):
+    """Return r where the algorithm serves a convolution with r x r taps of each stride phase, else 0.
+
+    That is: 3x3, dilated or not, or 2x2, or as many for each row and column of the stride (4x4 with stride 2); one
+    group, and padding up to that of a full convolution.
+    """
+    r = 2 if 2 * g.SH == g.KH else 3
+    fits = (g.KH, g.KW, g.G) == (r * g.SH, r * g.SW, 1) and (g.SH == g.SW == 1 or g.DH == g.DW == 1)
+    return r if g.N > 0 and fits and g.PH <= g.DH * (g.KH - 1) and g.PW <= g.DW * (g.KW - 1) else 0
 
 
 def tiles(size, dilation, m):
@@ -55,46 +62,96 @@ class Pass(NamedTuple):
     nv: int
     a_rows: np.ndarray
     c_rows: np.ndarray
+    phases: np.ndarray  # of x: see Tiling
     staged: bool
     chunks: int = 1  # the weight gradient's: of the tiles
     slab: int = 0  # output channels that a task sums at a time
 
 
 @functools.lru_cache(maxsize=512)
-def plan(kind, g, m, dtype):
-    """Return the Pass of kind "forward", "input" (dx from dy) or "weight" for a convolution's geometry."""
+def passes(kind, g, m, dtype):
+    """Return the Passes of kind "forward", "input" (one per stride phase of dx, from dy) or "weight" for a geometry."""
     size, out = ((g.H, g.W), g.C), ((g.OH, g.OW), g.O)
-    padding = g.PH, g.PW
     if kind == "input":
-        size, out, padding = out, size, (2 * g.DH - g.PH, 2 * g.DW - g.PW)
+        size, out = out, size
     (H, W), C = size
     (OH, OW), O = out
     L = simd.lanes(dtype)
     mr, nv = dense.tile(O, dtype)
-    points = (m + 2) ** 2
-    TH, TW = tiles(OH, g.DH, m), tiles(OW, g.DW, m)
-    count = g.N * g.DH * g.DW * TH * TW
     CP, OP = -(-C // L) * L, -(-O // (nv * L)) * nv * L
-    tiling = winograd.Tiling(g.N, H, W, C, OH, OW, O, *padding, g.DH, g.DW, m, TH, TW, count, CP, OP, 0)
-    byte = points * dtype.itemsize
-    if kind == "weight":
-        return _weight_plan(tiling, dtype.itemsize, _fitting(mr, C), nv, nv * L)
-    staged = byte * C * OP > _WEIGHTS
-    most, bytes_per_tile = (count, byte * CP) if staged else (-(-count // _ITEMS), byte * (CP + OP))
+    found = []
+    for group in _phases(kind, g):
+        v, h = group[0]
+        TH, TW = tiles(v.count, g.DH, m), tiles(h.count, g.DW, m)
+        tiling = winograd.Tiling(g.N, H, W, C, OH, OW, O, g.DH, g.DW, v.x, h.x, v.y, h.y, v.first, h.first, m, TH, TW,
+                                 g.N * g.DH * g.DW * TH * TW, CP, OP, 0)
+        table = np.array([[v.before, h.before, *(a * g.KW + b for a in v.taps for b in h.taps)] for v, h in group])
+        if kind == "weight":
+            found.append(_weight_pass(tiling, dtype.itemsize, _fitting(mr, len(table) * C), nv, nv * L, table))
+        else:
+            found.append(_pass(tiling, dtype.itemsize, mr, nv, nv * L, table))
+    return tuple(found)
+
+
+def count(kind, g, m):
+    """Return the outputs of a pass, and the tiles that cover them."""
+    groups = _phases(kind, g)
+    lattices = g.N * g.DH * g.DW
+    return (g.N * sum(group[0][0].count * group[0][1].count for group in groups),
+            lattices * sum(tiles(v.count, g.DH, m) * tiles(h.count, g.DW, m) for (v, h), *_ in groups))
+
+
+class _Phase(NamedTuple):
+    """One stride phase along one axis: see Tiling."""
+
+    taps: range
+    before: int
+    x: int  # steps
+    y: int
+    first: int
+    count: int  # of outputs
+
+
+def _phases(kind, g):
+    """Return the passes' stride phases: all of x together, from S a - P on, or with kind "input" each of dx apart."""
+    vertical, horizontal = (_axis_phases(kind, *axis) for axis in ((g.H, g.OH, g.KH, g.SH, g.PH, g.DH),
+                                                                   (g.W, g.OW, g.KW, g.SW, g.PW, g.DW)))
+    pairs = [*itertools.product(vertical, horizontal)]
+    return [[pair] for pair in pairs] if kind == "input" else [pairs]
+
+
+def _axis_phases(kind, size, out, k, stride, padding, dilation):
+    if kind == "input":
+        return [_Phase(range(first + step * (taps - 1), first - 1, -step), top, spread, dilation * stride, r, count)
+                for r, taps, first, step, spread, top, count in plan.axis_phases(size, k, stride, padding, dilation)]
+    return [_Phase(range(a, k, stride), padding - a, dilation * stride, dilation, 0, out) for a in range(stride)]
+
+
+def _pass(g, itemsize, mr, nv, P, phases):
+    """Return the Pass of a correlation, in blocks or in stages."""
+    byte, S = _points(g) * itemsize, len(phases)
+    staged = byte * S * g.C * g.OP > _WEIGHTS
+    most, bytes_per_tile = (g.TILES, byte * S * g.CP) if staged else (-(-g.TILES // _ITEMS), byte * (S * g.CP + g.OP))
     TB = -(-max(min((_STAGE if staged else _BLOCK) // bytes_per_tile, most), 1) // mr) * mr
-    return Pass(tiling._replace(TB=TB), mr, nv, np.arange(TB) * CP, np.arange(TB) * (nv * L if staged else OP), staged)
+    rows = np.arange(TB)
+    return Pass(g._replace(TB=TB), mr, nv, rows * S * g.CP, rows * (P if staged else g.OP), phases, staged)
 
 
-def _weight_plan(g, itemsize, mr, nv, P):
-    """Return the weight gradient's Pass: its rows are channels, repeated to fill the last tile."""
-    byte = (g.M + 2) ** 2 * itemsize
-    slab = max(1, min(_SUMS // (byte * g.C * P), g.OP // P)) * P
+def _points(g):
+    return len(winograd.B[g.M]) ** 2
+
+
+def _weight_pass(g, itemsize, mr, nv, P, phases):
+    """Return the weight gradient's Pass: its rows are phases' channels, repeated to fill the last tile."""
+    byte, S = _points(g) * itemsize, len(phases)
+    slab = max(1, min(_SUMS // (byte * S * g.C * P), g.OP // P)) * P
     spread = max(min(most, g.TILES // least) for most, least in _CHUNKS)
-    chunks = max(1, min(spread, _RESULTS // (itemsize * 9 * g.C * g.O)))
+    chunks = max(1, min(spread, _RESULTS // (itemsize * phases[:, 2:].size * g.C * g.O)))
     chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
-    rows = np.minimum(np.arange(-(-g.C // mr) * mr), g.C - 1)
-    TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * g.C * slab) // (byte * (g.CP + slab)), -(-g.TILES // chunks)))
-    return Pass(g._replace(TB=TB), mr, nv, rows, rows * slab, False, chunks, slab)
+    rows = np.minimum(np.arange(-(-S * g.C // mr) * mr), S * g.C - 1)
+    each = byte * (S * g.CP + slab)
+    TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * S * g.C * slab) // each, -(-g.TILES // chunks)))
+    return Pass(g._replace(TB=TB), mr, nv, rows // g.C * g.CP + rows % g.C, rows * slab, phases, False, chunks, slab)
 
 
 def _fitting(mr, rows):
@@ -114,9 +171,9 @@ def memory(p, dtype):
     In blocks tasks share the transformed weights, where they are too small to transform them each; in stages, the
     transformed tiles.
     """
-    g, points, L, P, tasks = p.g, (p.g.M + 2) ** 2, simd.lanes(dtype), panel(p, dtype), jit.threads()
-    shared = points * (g.TB * g.CP + L) if p.staged else _transformed(g, P, L)
-    own = _transformed(g, P, L) if not p.staged and _brings_its_own(g, tasks) else 0
+    g, points, L, P, tasks = p.g, _points(p.g), simd.lanes(dtype), panel(p, dtype), jit.threads()
+    shared = points * (g.TB * len(p.phases) * g.CP + L) if p.staged else _transformed(p, P, L)
+    own = _transformed(p, P, L) if not p.staged and _brings_its_own(g, tasks) else 0
     return [shared, tasks * (_room(p, L, P) + own), tasks * _edge(p), g.OP + P]
 
 
@@ -125,37 +182,40 @@ def _brings_its_own(g, tasks):
     return tasks <= _FEW or g.TILES >= _OWN * tasks
 
 
-def _transformed(g, P, lanes):
+def _transformed(p, P, lanes):
     """Return the elements of all transformed weights."""
-    return g.OP // P * (g.M + 2) ** 2 * (g.C * P + lanes)
+    return p.g.OP // P * _points(p.g) * (len(p.phases) * p.g.C * P + lanes)
 
 
 def _room(p, lanes, P):
-    g, points = p.g, (p.g.M + 2) ** 2
+    g, points = p.g, _points(p.g)
+    taps, S = p.phases.shape[1] - 2, len(p.phases)
     if p.staged:
-        return points * ((g.TB + _slice(g, P)) * P + 2 * lanes) + 9 * _slice(g, P) * P
-    return max(points * (g.TB * (g.CP + g.OP) + 2 * lanes), 9 * g.C * P)
+        return points * ((g.TB + _slice(g, P)) * P + 2 * lanes) + taps * _slice(g, P) * P
+    return max(points * (g.TB * (S * g.CP + g.OP) + 2 * lanes), taps * g.C * P)
 
 
 def _slice(g, P):
     """Return the input channels of a panel's weights that are transformed at a time."""
-    return max(1, min(g.C, _SLICE // ((g.M + 2) ** 2 * P)))
+    return max(1, min(g.C, _SLICE // (_points(g) * P)))
 
 
-def gradient_memory(p, dtype):
+def gradient_memory(p, dtype, weights):
     """Return the elements that the weight gradient needs: chunks' results, blocks and sums, edges, ones and zeros."""
     tasks = jit.threads()
-    return [p.chunks * _result(p), tasks * _gradient_room(p, simd.lanes(dtype)), tasks * _edge(p), 2 * panel(p, dtype)]
+    room = tasks * _gradient_room(p, simd.lanes(dtype))
+    return [p.chunks * _result(weights, p.g.O), room, tasks * _edge(p), 2 * panel(p, dtype)]
 
 
-def _result(p):
+def _result(weights, outputs):
     """Return the elements of a chunk's dw and db, on cache lines of its own."""
-    return -(-(9 * p.g.C * p.g.O + p.g.O) // 16) * 16
+    return -(-(weights + outputs) // 16) * 16
 
 
 def _gradient_room(p, lanes):
     """Return the elements of a task's block of both transformed arrays and of its sums."""
-    return (p.g.M + 2) ** 2 * (p.g.TB * (p.g.CP + p.slab) + p.g.C * p.slab + 3 * lanes)
+    S = len(p.phases)
+    return _points(p.g) * (p.g.TB * (S * p.g.CP + p.slab) + S * p.g.C * p.slab + 3 * lanes)
 
 
 def _edge(p):
@@ -170,11 +230,17 @@ def _share_out(p, room, each, edges):
     return room[: tasks * each].reshape(tasks, each), edges[: tasks * edge].reshape(tasks, edge)
 
 
-def correlate(x, w, rotated, b, y, p, work, floor):
-    """Fill y (flat) with max(b + x correlated with w, floor); `w` (flat) has the memory order KH, KW, C, O.
+def correlate(x, w, exchanged, b, y, passes, work, floor):
+    """Fill y (flat) with max(b + x correlated with w, floor), each pass its pixels.
 
-    `rotated` takes the kernel rotated, its channels exchanged. `work` holds four flat arrays of the sizes of `memory`.
+    `w` (flat) has the memory order KH, KW, C, O; the input gradient takes its channels `exchanged`. `work` holds four
+    flat arrays of the sizes of `memory`.
     """
+    for p in passes:
+        _correlate(x, w, exchanged, b, y, p, work, floor)
+
+
+def _correlate(x, w, exchanged, b, y, p, work, floor):
     g, (shared, room, edges, bias) = p.g, work
     lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
     rooms, edges = _share_out(p, room, _room(p, lanes, P), edges)
@@ -185,31 +251,31 @@ def correlate(x, w, rotated, b, y, p, work, floor):
         take, finish = winograd.staged(g.M, p.mr, p.nv)
         for first in range(0, g.TILES, g.TB):
             last = min(first + g.TB, g.TILES)
-            take(x, shared, g, first, last, edges, lanes, tasks)
-            finish(shared, w, rotated, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
+            take(x, shared, g, p.phases, first, last, edges, lanes, tasks)
+            finish(shared, w, exchanged, p.phases, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
                    -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, tasks)
         return
-    larger = rooms.shape[1] + _transformed(g, P, lanes)
+    larger = rooms.shape[1] + _transformed(p, P, lanes)
     own = _brings_its_own(g, tasks) and room.size >= tasks * larger
     if own:
         rooms = room[: tasks * larger].reshape(tasks, larger)
     else:
-        winograd.weights(g.M)(w, rotated, g, P, rooms, shared, lanes, tasks)
-    short = g.C == winograd.SHORT[1] and p.nv == 1 and simd.registers() == 32
-    winograd.blocked(g.M, p.mr, p.nv, short)(x, w, rotated, own, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges,
-                                             floor, lanes, tasks)
+        winograd.weights(g.M)(w, exchanged, p.phases, g, P, rooms, shared, lanes, tasks)
+    short = g.C == winograd.SHORT[1] and len(p.phases) == p.nv == 1 and simd.registers() == 32
+    winograd.blocked(g.M, p.mr, p.nv, short)(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows,
+                                             rooms, edges, floor, lanes, tasks)
 
 
-def weight_gradient(x, dy, dw, db, p, work):
-    """Fill dw and db (flat); `work` holds flat arrays of the sizes of `gradient_memory`."""
-    g, (results, room, edges, constants) = p.g, work
-    lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
+def weight_gradient(x, dy, dw, db, passes, work):
+    """Fill dw and db (flat) by the one pass; `work` holds flat arrays of the sizes of `gradient_memory`."""
+    (p,), (results, room, edges, constants) = passes, work
+    g, lanes, P = p.g, simd.lanes(x.dtype), panel(p, x.dtype)
     rooms, edges = _share_out(p, room, _gradient_room(p, lanes), edges)
     tasks = len(rooms)
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
-    partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
+    partials = results[: p.chunks * _result(dw.size, db.size)].reshape(p.chunks, -1)
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
-        x, dy, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges, _RUN // g.TB * g.TB, lanes,
-        tasks)
+        x, dy, p.phases, partials, dw.size, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
+        _RUN // g.TB * g.TB, lanes, tasks)
     outer.add_chunks(partials, dw, db, tasks)

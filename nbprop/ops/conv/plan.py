@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from nbprop.ops.dense import Correlation
 
-__all__ = ["Phase", "forward", "phases"]
+__all__ = ["Phase", "axis_phases", "forward", "phases"]
 
 
 @functools.lru_cache(maxsize=512)
@@ -57,8 +57,8 @@ def phases(g):
     leaves zeros, and so do rows past the last window (the remainder that seed 003 forgets).
     """
     found = []
-    for rh, TH, KH0, KHS, DH, TOP, rows in _axis_phases(g.H, g.KH, g.SH, g.PH, g.DH):
-        for rw, TW, KW0, KWS, DW, LEFT, columns in _axis_phases(g.W, g.KW, g.SW, g.PW, g.DW):
+    for rh, TH, KH0, KHS, DH, TOP, rows in axis_phases(g.H, g.KH, g.SH, g.PH, g.DH):
+        for rw, TW, KW0, KWS, DW, LEFT, columns in axis_phases(g.W, g.KW, g.SW, g.PW, g.DW):
             p = Correlation(N=g.N, H=g.OH, W=g.OW, C=g.O, **_channels(g, g.O, g.C), KH=TH if TW else 0,
                             KW=TW if TH else 0, SH=1, SW=1, DH=DH, DW=DW, TOP=TOP, LEFT=LEFT, OH=rows, OW=columns,
                             Y0=(rh * g.W + rw) * g.C, YN=g.H * g.W * g.C, YH=g.SH * g.W * g.C, YW=g.SW * g.C)
@@ -69,7 +69,7 @@ def phases(g):
     return tuple(found)
 
 
-def _axis_phases(size, k, stride, padding, dilation):
+def axis_phases(size, k, stride, padding, dilation):
     """Yield (r, taps, first tap, step of taps, dilation, padding, count of rows) along one axis."""
     common = math.gcd(stride, dilation)
     step, spread = stride // common, dilation // common

@@ -21,8 +21,8 @@ def forward(w, b, g, relu, packed, room):
     w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
     m = choose.winograd_tile("forward", g)
     if m:
-        p = fast.plan("forward", g, m, w.dtype)
-        return lambda x, y: fast.correlate(x, w, False, b, y, p, room, least)
+        passes = fast.passes("forward", g, m, w.dtype)
+        return lambda x, y: fast.correlate(x, w, False, b, y, passes, room, least)
     several = wide.forward(g, w.dtype, choose.exact())
     if several:
         return wide.settle(w, b, several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), packed, least)
@@ -48,8 +48,8 @@ def adjoint(w, b, g, relu, packed, room):
     w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
     m = choose.winograd_tile("input", g)
     if m:
-        p = fast.plan("input", g, m, w.dtype)
-        return lambda dy, dx: fast.correlate(dy, w, True, b, dx, p, room, least)
+        passes = fast.passes("input", g, m, w.dtype)
+        return lambda dy, dx: fast.correlate(dy, w, True, b, dx, passes, room, least)
     columns = None if relu else spread.phases(g, w.dtype, choose.exact())
     if columns:
         return _one_by_one([spread.settle(w, b, each, g, packed) for each in columns])
@@ -96,8 +96,8 @@ def weight(dw, db, g, relu, sums, room):
     dw = layout.khwio(dw).reshape(-1)
     m = choose.winograd_tile("weight", g)
     if m:
-        p = fast.plan("weight", g, m, dw.dtype)
-        return lambda x, dy: fast.weight_gradient(x, dy, dw, db, p, room)
+        passes = fast.passes("weight", g, m, dw.dtype)
+        return lambda x, dy: fast.weight_gradient(x, dy, dw, db, passes, room)
     several = wide.forward(g, dw.dtype, choose.exact())
     if several:
         return wide.settle_gradient(dw, db, several, sums)

@@ -1,20 +1,23 @@
-"""Winograd's convolution F(m x m, 3 x 3): m m outputs of a 3x3 kernel from (m + 2)(m + 2) products instead of 9 m m.
+"""Winograd's convolution F(m x m, r x r): m m outputs of an r x r kernel from n n products, n = m + r - 1, not r r m m.
 
-With d a tile of (m + 2) x (m + 2) inputs and g a kernel, each output tile is
+With d a tile of n x n inputs and g a kernel, each output tile is
 
     y = A^T [ (G g G^T) * (B^T d B) ] A,            * entry by entry
 
-summed over input channels: for each of the (m + 2)^2 points one matrix product, tiles x C by C x O (the points of a
+summed over input channels: for each of the n^2 points one matrix product, tiles x C by C x O (the points of a
 transformed array lie one vector more than its size apart, as powers of two would share cache sets). It is linear in
 d and in g, so that its adjoints are the gradients: the input gradient is the same with the rotated kernel, and
 
     dg = G^T [ sum over tiles of (B^T d B) * (A dy A^T) ] G.
 
 A dilated kernel never meets neighbouring pixels: of each image the rows r, r + D, r + 2 D ... and columns alike, one
-lattice, are an image of their own, whose convolution has dilation 1.
+lattice, are an image of their own, whose convolution has dilation 1. A kernel of S r rows with stride S meets each
+stride phase of x, every S-th row of it, with r of its rows: y is a convolution of stride 1 of the phases' S S C
+channels, and in the input gradient each phase of dx is one of dy. So two taps serve 4x4 kernels with stride 2, as in
+transposed convolutions.
 
 Source: Lavin and Gray 2015, Fast Algorithms for Convolutional Neural Networks, section 4; the matrices are those for
-the points 0, 1, -1 (2, -2) and infinity.
+the points 0, 1, -1, 2, -2 and infinity.
 """
 
 import functools
@@ -28,23 +31,23 @@ from nbprop.ops import simd
 from nbprop.ops.conv import pack
 from nbprop.ops.sandwich import clipped, sandwich
 
-__all__ = ["A", "B", "G", "Tiling", "blocked", "input_tile", "output_tile", "rows_of", "staged", "tile_reader",
+__all__ = ["A", "B", "G", "Tiling", "all_phases", "blocked", "output_tile", "rows_of", "staged", "tile_reader",
            "transposed", "weights"]
 
-# B^T, G and A^T for output tiles of 2 and 4.
+# B^T, G and A^T for output tiles of m = 4 (r = 3) and 5 (r = 2): both have n = 6, and the same points.
 B = {
-    2: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
     4: ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
         (0, 4, 0, -5, 0, 1)),
 }
+B[5] = B[4]
 G = {
-    2: ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
     4: ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6),
         (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
+    5: ((1 / 4, 0), (-1 / 6, -1 / 6), (-1 / 6, 1 / 6), (1 / 24, 1 / 12), (1 / 24, -1 / 12), (0, 1)),
 }
 A = {
-    2: ((1, 1, 1, 0), (0, 1, -1, -1)),
     4: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+    5: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 0), (0, 1, 1, 16, 16, 1)),
 }
 
 SHORT = 8, 16  # rows at a time, and channels, of a product whose weights stay in registers
@@ -56,9 +59,13 @@ def transposed(matrix):
 
 
 class Tiling(NamedTuple):
-    """The numbers of one Winograd correlation of x (N, H, W, C) to y (N, OH, OW, O), padded by TOP and LEFT.
+    """The numbers of one Winograd correlation of x (N, H, W, C) to y (N, OH, OW, O).
 
-    Its tiles are counted by image, lattice (DH x DW of them), row and column.
+    Its tiles are counted by image, lattice (DH x DW of them), row and column. Output row h of lattice r is row
+    Y0 + r + h YH of y, and its first tap meets row r - TOP + h XH of x.
+
+    Beside it goes a table with a row for each stride phase of x: TOP, LEFT, and the numbers of its r r taps in the
+    weights. In the transformed arrays a phase is CP or C channels more.
     """
 
     N: int
@@ -68,10 +75,14 @@ class Tiling(NamedTuple):
     OH: int
     OW: int
     O: int
-    TOP: int
-    LEFT: int
     DH: int  # dilation
     DW: int
+    XH: int  # dilation, or the stride of a forward pass
+    XW: int
+    YH: int  # dilation, or the stride of an input gradient, whose phase begins at pixel (Y0, Z0)
+    YW: int
+    Y0: int
+    Z0: int
     M: int  # output tile
     TH: int  # tiles per column and row of a lattice
     TW: int
@@ -85,27 +96,26 @@ class Tiling(NamedTuple):
 def _kernel_transform(m):
     """Make the transform of a panel of weights, input channels c0 .. c1 - 1, to u[point][c][P] = G g G^T.
 
-    `w` has the memory order KH, KW, C, O. `rotated` takes the kernel rotated by 180 degrees, with its channels
-    exchanged, for the input gradient: g.C is then the weights' O, and g.O their C.
+    `w` has the memory order KH, KW, C, O; its taps in `order` are the kernel. With `exchanged` channels, as the input
+    gradient wants them, g.C is the weights' O, and g.O their C.
     """
-    transform = sandwich(G[m])
+    transform, r, n = sandwich(G[m]), len(G[m][0]), len(B[m])
 
     @jit.kernel
-    def weights(w, rotated, g, o0, P, c0, c1, taps, u, start, step, lanes):
+    def weights(w, exchanged, order, g, o0, P, c0, c1, taps, u, start, step, lanes):
         count, width = c1 - c0, min(P, g.O - o0)
-        for tap in range(9):
-            if rotated:
-                pack.transpose_panel(w, ((8 - tap) * g.O + o0) * g.C + c0, g.C, taps, tap * count * P,
+        for tap in range(order.size):
+            if exchanged:
+                pack.transpose_panel(w, (order[tap] * g.O + o0) * g.C + c0, g.C, taps, tap * count * P,
                                      count, width, P, lanes)
                 continue
             if width < P:
                 simd.clear(taps, tap * count * P, count * P)
             for c in range(count):
-                simd.copy(w, (tap * g.C + c0 + c) * g.O + o0, taps, (tap * count + c) * P, width)
+                simd.copy(w, (order[tap] * g.C + c0 + c) * g.O + o0, taps, (tap * count + c) * P, width)
         for c in range(count):
             for j in range(0, P, lanes):
-                transform(taps, c * P + j, 3 * count * P, count * P, u, start + c * P + j, (m + 2) * step, step,
-                          taps, 0, 0.0)
+                transform(taps, c * P + j, r * count * P, count * P, u, start + c * P + j, n * step, step)
 
     return weights
 
@@ -114,15 +124,16 @@ def _kernel_transform(m):
 def weights(m):
     """Make the driver that transforms all weights, panel by panel: for many tasks with few tiles each."""
     weights_of_panel = _kernel_transform(m)
-    points = (m + 2) ** 2
+    points = len(B[m]) ** 2
 
     @jit.driver
-    def weights(w, rotated, g, P, memory, u, lanes, tasks):
-        panels, step = g.OP // P, g.C * P + lanes
+    def weights(w, exchanged, phases, g, P, memory, u, lanes, tasks):
+        panels, S, step = g.OP // P, phases.shape[0], phases.shape[0] * g.C * P + lanes
         for task in prange(tasks):
-            for panel in range(task * panels // tasks, (task + 1) * panels // tasks):
-                weights_of_panel(w, rotated, g, panel * P, P, 0, g.C, memory[task],
-                                 u, panel * points * step, step, lanes)
+            for item in range(task * panels * S // tasks, (task + 1) * panels * S // tasks):
+                panel, phase = item // S, item % S
+                weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, memory[task],
+                                 u, panel * points * step + phase * g.C * P, step, lanes)
 
     return weights
 
@@ -132,22 +143,36 @@ def tile_reader(matrix, size):
     """Make the transform of one tile of a lattice, `size` wide, with zeros beyond its edges.
 
     `tile` comes from `input_tile` or `output_tile`. Of the channels it takes c0 .. c0 + width - 1, and fills them up
-    with zeros to CP. `zeros` is a vector of them.
+    with zeros to CP, from target[start] on. `zeros` is a vector of them.
     """
     transform, transform_clipped = sandwich(matrix), clipped(matrix)
     points = len(matrix)
 
     @jit.scalar
-    def take(x, tile, c0, width, CP, zeros, target, t, step, lanes):
+    def take(x, tile, c0, width, CP, zeros, target, start, step, lanes):
         at, h, q, H, W, row, pixel = tile
         at += c0
         if h >= 0 and q >= 0 and h + size <= H and q + size <= W and CP == width:
             for c in range(0, width, lanes):
-                transform(x, at + c, row, pixel, target, t * CP + c, points * step, step, x, 0, 0.0)
+                transform(x, at + c, row, pixel, target, start + c, points * step, step)
         else:
             for c in range(0, CP, lanes):
-                transform_clipped(x, at + c, row, pixel, target, t * CP + c, points * step, step,
+                transform_clipped(x, at + c, row, pixel, target, start + c, points * step, step,
                                   zeros, -h, H - h, -q, W - q, min(lanes, width - c))
+
+    return take
+
+
+@functools.cache
+def all_phases(m):
+    """Make the transform of what one tile reads of x, phase after phase."""
+    take_phase = tile_reader(B[m], len(B[m]))
+
+    @jit.kernel
+    def take(x, g, phases, tile, zeros, target, start, step, lanes):
+        for phase in range(phases.shape[0]):
+            place = input_tile(g, tile, phases[phase, 0], phases[phase, 1])
+            take_phase(x, place, 0, g.C, g.CP, zeros, target, start + phase * g.CP, step, lanes)
 
     return take
 
@@ -159,7 +184,7 @@ def _tile_writer(m):
     `tile` comes from `output_tile`. `products` has `step` numbers per point and a row of `width` (in whole vectors) per
     tile: the channels from o0 on.
     """
-    transform = sandwich(A[m], True)
+    transform, n = sandwich(A[m], True), len(B[m])
 
     @jit.scalar
     def give(products, t, width, step, o0, g, bias, floor, edge, y, tile, lanes):
@@ -168,10 +193,10 @@ def _tile_writer(m):
         at += o0
         if oh + m <= OH and ow + m <= OW and inside % lanes == 0:
             for o in range(0, inside, lanes):
-                transform(products, t * width + o, (m + 2) * step, step, y, at + o, row, pixel, bias, o0 + o, floor)
+                transform(products, t * width + o, n * step, step, y, at + o, row, pixel, bias, o0 + o, floor)
             return
         for o in range(0, width, lanes):
-            transform(products, t * width + o, (m + 2) * step, step, edge, o, m * width, width, bias, o0 + o, floor)
+            transform(products, t * width + o, n * step, step, edge, o, m * width, width, bias, o0 + o, floor)
         columns = min(m, OW - ow)
         pixels, run = (columns, inside) if inside < pixel or inside < width else (1, columns * inside)
         for i in range(min(m, OH - oh)):
@@ -198,31 +223,35 @@ def output_tile(g, tile):
     columns, and how far apart in memory they are.
     """
     n, r, s, th, tw = _place(g, tile)
-    row, pixel, h, q = g.DH * g.OW * g.O, g.DW * g.O, th * g.M, tw * g.M
+    r, s = g.Y0 + r, g.Z0 + s
+    row, pixel, h, q = g.YH * g.OW * g.O, g.YW * g.O, th * g.M, tw * g.M
     at = ((n * g.OH + r) * g.OW + s) * g.O + h * row + q * pixel
-    return at, h, q, (g.OH - r + g.DH - 1) // g.DH, (g.OW - s + g.DW - 1) // g.DW, row, pixel
+    return at, h, q, (g.OH - r + g.YH - 1) // g.YH, (g.OW - s + g.YW - 1) // g.YW, row, pixel
 
 
 @jit.scalar
-def input_tile(g, tile):
-    """Return the same of the inputs that it reads: rows r - TOP + D i, with i from m th on, so of another lattice."""
+def input_tile(g, tile, top, left):
+    """Return the same of the inputs that it reads: rows r - TOP + XH i, with i from m th on, so of another lattice."""
     n, r, s, th, tw = _place(g, tile)
-    row, pixel = g.DH * g.W * g.C, g.DW * g.C
-    h, q = th * g.M + (r - g.TOP) // g.DH, tw * g.M + (s - g.LEFT) // g.DW
-    r, s = (r - g.TOP) % g.DH, (s - g.LEFT) % g.DW
+    row, pixel = g.XH * g.W * g.C, g.XW * g.C
+    h, q = th * g.M + (r - top) // g.XH, tw * g.M + (s - left) // g.XW
+    r, s = (r - top) % g.XH, (s - left) % g.XW
     at = ((n * g.H + r) * g.W + s) * g.C + h * row + q * pixel
-    return at, h, q, (g.H - r + g.DH - 1) // g.DH, (g.W - s + g.DW - 1) // g.DW, row, pixel
+    return at, h, q, (g.H - r + g.XH - 1) // g.XH, (g.W - s + g.XW - 1) // g.XW, row, pixel
 
 
 @jit.kernel
-def rows_of(first, last, H, W, C, g):
-    """Return where in an image of H x W x C the tiles first .. last - 1 begin and end, up to their whole rows."""
+def rows_of(first, last, H, W, C, step, g):
+    """Return where in an image of H x W x C the tiles first .. last - 1 begin and end, up to their whole rows.
+
+    Neighbouring rows of a tile are `step` apart.
+    """
     if first >= last:
         return 0, 0
     n, _, _, th, _ = _place(g, first)
-    begin = (n * H + min(th * g.M * g.DH, H)) * W * C
+    begin = (n * H + min(th * g.M * step, H)) * W * C
     n, _, _, th, _ = _place(g, last - 1)
-    return begin, (n * H + min((th + 1) * g.M * g.DH, H)) * W * C
+    return begin, (n * H + min((th + 1) * g.M * step, H)) * W * C
 
 
 @functools.cache
@@ -231,8 +260,8 @@ def _sums(mr, nv):
     micro_kernel = simd.product(mr, nv, False)
 
     @jit.kernel
-    def multiply(v, v0, a_rows, u, u0, zeros, g, products, p0, c_rows, count, P):
-        micro_kernel(0, count, v, v0, a_rows, 1, 1, g.C, 0, 0, 1, u, u0, 0, 0, P, zeros, g.OP, 0,
+    def multiply(v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
+        micro_kernel(0, count, v, v0, a_rows, 1, S, g.C, 0, g.CP, 1, u, u0, 0, g.C * P, P, zeros, g.OP, 0,
                      products, p0, c_rows, P, v.dtype.type(-np.inf))
 
     return multiply
@@ -244,7 +273,7 @@ def _short_sums():
     micro_kernel = simd.resident(*SHORT)
 
     @jit.kernel
-    def multiply(v, v0, a_rows, u, u0, zeros, g, products, p0, c_rows, count, P):
+    def multiply(v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
         micro_kernel(v, v0, g.CP, u, u0, P, products, p0, g.OP, count)
 
     return multiply
@@ -258,41 +287,44 @@ def blocked(m, mr, nv, short=False):
     then has to come from another core.
     """
     multiply, weights_of_panel = _short_sums() if short else _sums(mr, nv), _kernel_transform(m)
-    take, give = tile_reader(B[m], m + 2), _tile_writer(m)
-    points = (m + 2) ** 2
+    take, give = all_phases(m), _tile_writer(m)
+    points = len(B[m]) ** 2
 
     @jit.kernel
-    def correlate_task(x, w, rotated, own, u, bias, y, g, a_rows, c_rows, memory, edge, floor, lanes, task, tasks):
+    def correlate_task(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edge, floor, lanes,
+                       task, tasks):
         P = nv * lanes
-        panels = g.OP // P
-        sv, sp, su = g.TB * g.CP + lanes, g.TB * g.OP + lanes, g.C * P + lanes
+        panels, S = g.OP // P, phases.shape[0]
+        sv, sp, su = g.TB * S * g.CP + lanes, g.TB * g.OP + lanes, S * g.C * P + lanes
         blocks = (g.TILES + g.TB - 1) // g.TB
         v, products = memory[: points * sv], memory[points * sv : points * (sv + sp)]
         zeros = edge[edge.size - lanes :]
         simd.clear(zeros, 0, lanes)
         if own:
             u = memory[memory.size - panels * points * su :]
-            for panel in range(panels):
-                weights_of_panel(w, rotated, g, panel * P, P, 0, g.C, memory, u, panel * points * su, su, lanes)
+            for item in range(panels * S):
+                panel, phase = item // S, item % S
+                weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, memory,
+                                 u, panel * points * su + phase * g.C * P, su, lanes)
         for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
             first, last = block * g.TB, min((block + 1) * g.TB, g.TILES)
             for tile in range(first, last):
-                take(x, input_tile(g, tile), 0, g.C, g.CP, zeros, v, tile - first, sv, lanes)
+                take(x, g, phases, tile, zeros, v, (tile - first) * S * g.CP, sv, lanes)
             # The next block's x is fetched while the products keep the core busy (y too: 15 % slower).
-            begin, end = rows_of(last, min(last + g.TB, g.TILES), g.H, g.W, g.C, g)
+            begin, end = rows_of(last, min(last + g.TB, g.TILES), g.H, g.W, g.C, g.XH, g)
             for point in range(points):
                 simd.prefetch(x, begin + (end - begin) * point // points, begin + (end - begin) * (point + 1) // points)
                 for panel in range(panels):
-                    multiply(v, point * sv, a_rows, u, (panel * points + point) * su, bias, g, products,
+                    multiply(v, point * sv, a_rows, u, (panel * points + point) * su, bias, g, S, products,
                              point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
                 give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
 
     @jit.driver
-    def correlate(x, w, rotated, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
+    def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
         for task in prange(tasks):
-            correlate_task(x, w, rotated, own, u, bias, y, g, a_rows, c_rows, memory[task], edges[task], floor, lanes,
-                           task, tasks)
+            correlate_task(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory[task], edges[task],
+                           floor, lanes, task, tasks)
 
     return correlate
 
@@ -302,51 +334,56 @@ def staged(m, mr, nv):
     """Make the two drivers for large weights: a stage of tiles is transformed, then finished panel by panel.
 
     A task transforms its panel of weights CB input channels at a time and multiplies them while they lie in L2: the
-    transformed weights, (m + 2)^2 numbers for 9, never reach memory. Where tasks outnumber panels, `groups` of tiles
+    transformed weights, n^2 numbers for r^2, never reach memory. Where tasks outnumber panels, `groups` of tiles
     share one.
     """
     micro_kernel, weights_of_panel = simd.product(mr, nv, False), _kernel_transform(m)
-    take_tile, give = tile_reader(B[m], m + 2), _tile_writer(m)
-    points = (m + 2) ** 2
+    take_tile, give = all_phases(m), _tile_writer(m)
+    points = len(B[m]) ** 2
 
     @jit.kernel
-    def take_task(x, v, g, start, first, last, edge, lanes):
+    def take_task(x, v, g, phases, start, first, last, edge, lanes):
+        pitch = phases.shape[0] * g.CP
         zeros = edge[edge.size - lanes :]
         simd.clear(zeros, 0, lanes)
         for tile in range(first, last):
-            take_tile(x, input_tile(g, tile), 0, g.C, g.CP, zeros, v, tile - start, g.TB * g.CP + lanes, lanes)
+            take_tile(x, g, phases, tile, zeros, v, (tile - start) * pitch, g.TB * pitch + lanes, lanes)
 
     @jit.driver
-    def take(x, v, g, first, last, edges, lanes, tasks):
+    def take(x, v, g, phases, first, last, edges, lanes, tasks):
         for task in prange(tasks):
-            take_task(x, v, g, first, first + task * (last - first) // tasks,
+            take_task(x, v, g, phases, first, first + task * (last - first) // tasks,
                       first + (task + 1) * (last - first) // tasks, edges[task], lanes)
 
     @jit.kernel
-    def finish_panel(v, w, rotated, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge, floor, lanes):
-        P = nv * lanes
-        sv, sp, su = g.TB * g.CP + lanes, g.TB * P + lanes, CB * P + lanes
+    def finish_panel(v, w, exchanged, phases, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge,
+                     floor, lanes):
+        P, S = nv * lanes, phases.shape[0]
+        sv, sp, su = g.TB * S * g.CP + lanes, g.TB * P + lanes, CB * P + lanes
         products, rest = memory[: points * sp], memory[points * sp :]
         u, taps = rest[: points * su], rest[points * su :]
-        for c0 in range(0, g.C, CB):
+        slices = (g.C + CB - 1) // CB
+        for item in range(S * slices):
+            phase, c0 = item // slices, item % slices * CB
             width = min(CB, g.C - c0)
-            weights_of_panel(w, rotated, g, o0, P, c0, c0 + width, taps, u, 0, su, lanes)
+            weights_of_panel(w, exchanged, phases[phase, 2:], g, o0, P, c0, c0 + width, taps, u, 0, su, lanes)
             for point in range(points):
-                init, i0, si = (bias, g.OP, 0) if c0 == 0 else (products, point * sp, 1)
-                micro_kernel(first - start, last - start, v, point * sv + c0, a_rows, 1, 1, width, 0, 0, 1,
-                             u, point * su, 0, 0, P, init, i0, si, products, point * sp, c_rows, P,
+                init, i0, si = (bias, g.OP, 0) if item == 0 else (products, point * sp, 1)
+                micro_kernel(first - start, last - start, v, point * sv + phase * g.CP + c0, a_rows, 1, 1, width,
+                             0, 0, 1, u, point * su, 0, 0, P, init, i0, si, products, point * sp, c_rows, P,
                              v.dtype.type(-np.inf))
         for tile in range(first, last):
             give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
 
     @jit.driver
-    def finish(v, w, rotated, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor, lanes, tasks):
+    def finish(v, w, exchanged, phases, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor,
+               lanes, tasks):
         items = g.OP // (nv * lanes) * groups
         for task in prange(tasks):
             for item in range(task * items // tasks, (task + 1) * items // tasks):
                 panel, group, count = item // groups, item % groups, (last - first + mr - 1) // mr
                 start, stop = first + group * count // groups * mr, first + (group + 1) * count // groups * mr
-                finish_panel(v, w, rotated, panel * nv * lanes, bias, y, g, CB, a_rows, c_rows,
+                finish_panel(v, w, exchanged, phases, panel * nv * lanes, bias, y, g, CB, a_rows, c_rows,
                              first, start, min(stop, last), memory[task], edges[task], floor, lanes)
 
     return take, finish

@@ -1,6 +1,6 @@
 """Winograd's weight gradient: dg = G^T [ sum over tiles of (B^T d B) * (A dy A^T) ] G, the adjoint of winograd.py.
 
-The sum is one matrix product for each of the (m + 2)^2 points, C x tiles by tiles x O. A task takes chunk after chunk
+The sum is one matrix product for each of the n^2 points, C x tiles by tiles x O. A task takes chunk after chunk
 of the tiles, and of the output channels slab after slab, through all steps in its own cache. Nothing passes from core
 to core but each chunk's dw and db, which are added in order at the end.
 
@@ -16,7 +16,7 @@ from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.conv.winograd import A, B, G, input_tile, output_tile, rows_of, tile_reader, transposed
+from nbprop.ops.conv.winograd import A, B, G, all_phases, output_tile, rows_of, tile_reader, transposed
 from nbprop.ops.sandwich import sandwich
 
 __all__ = ["accumulate"]
@@ -28,52 +28,55 @@ def _steps(m, mr, nv):
 
     transform   tiles into v = B^T d B and z = A dy A^T
     multiply    add their products, point by point, to the sums (or with `begins` set them)
-    give        dw = G^T sums G, or with `more` add it to dw
+    give        dw = G^T sums G, or with `more` add it to dw; each phase has its own channels in v, and taps in dw
     """
     micro_kernel = simd.product(mr, nv, False)
-    take_x, take_dy = tile_reader(B[m], m + 2), tile_reader(transposed(A[m]), m)
-    back = sandwich(transposed(G[m]))
-    points = (m + 2) ** 2
+    take_x, take_dy = all_phases(m), tile_reader(transposed(A[m]), m)
+    back, r, n = sandwich(transposed(G[m])), len(G[m][0]), len(B[m])
+    points = n**2
 
     @jit.kernel
-    def transform(x, dy, v, z, g, SO, o0, first, last, zeros, lanes):
+    def transform(x, dy, phases, v, z, g, SO, o0, first, last, zeros, lanes):
+        pitch = phases.shape[0] * g.CP
         for tile in range(first, last):
-            take_x(x, input_tile(g, tile), 0, g.C, g.CP, zeros, v, tile - first, g.TB * g.CP + lanes, lanes)
-            take_dy(dy, output_tile(g, tile), o0, min(SO, g.O - o0), SO, zeros, z, tile - first, g.TB * SO + lanes,
-                    lanes)
+            take_x(x, g, phases, tile, zeros, v, (tile - first) * pitch, g.TB * pitch + lanes, lanes)
+            take_dy(dy, output_tile(g, tile), o0, min(SO, g.O - o0), SO, zeros, z, (tile - first) * SO,
+                    g.TB * SO + lanes, lanes)
 
     @jit.kernel
-    def multiply(v, z, begins, count, zeros, sums, g, SO, a_rows, c_rows, lanes, x, dy, following, stop):
+    def multiply(v, z, begins, count, zeros, sums, g, S, SO, a_rows, c_rows, lanes, x, dy, following, stop):
         P = nv * lanes
         # Tiles following .. stop - 1 come next: they are fetched while the products keep the core busy.
-        xs, xe = rows_of(following, stop, g.H, g.W, g.C, g)
-        ys, ye = rows_of(following, stop, g.OH, g.OW, g.O, g)
+        xs, xe = rows_of(following, stop, g.H, g.W, g.C, g.XH, g)
+        ys, ye = rows_of(following, stop, g.OH, g.OW, g.O, g.YH, g)
         for point in range(points):
             simd.prefetch(x, xs + (xe - xs) * point // points, xs + (xe - xs) * (point + 1) // points)
             simd.prefetch(dy, ys + (ye - ys) * point // points, ys + (ye - ys) * (point + 1) // points)
             for panel in range(SO // P):
-                at = point * (g.C * SO + lanes) + panel * P
+                at = point * (S * g.C * SO + lanes) + panel * P
                 init, i0, si = (zeros, 0, 0) if begins else (sums, at, 1)
-                micro_kernel(0, g.C, v, point * (g.TB * g.CP + lanes), a_rows, 1, 1, count, 0, 0, g.CP,
+                micro_kernel(0, S * g.C, v, point * (g.TB * S * g.CP + lanes), a_rows, 1, 1, count, 0, 0, S * g.CP,
                              z, point * (g.TB * SO + lanes) + panel * P, 0, 0, SO,
                              init, i0, si, sums, at, c_rows, P, v.dtype.type(-np.inf))
 
     @jit.kernel
-    def give(sums, dw, more, g, SO, o0, edge, lanes):
-        sd = g.C * SO + lanes
-        for c in range(g.C):
+    def give(sums, dw, phases, more, g, SO, o0, edge, lanes):
+        sd, plane = phases.shape[0] * g.C * SO + lanes, g.C * g.O
+        for row in range(phases.shape[0] * g.C):
+            order = phases[row // g.C, 2:]
+            down, right = (order[r] - order[0]) * plane, (order[1] - order[0]) * plane  # taps are evenly apart
             for o in range(o0, min(o0 + SO, g.O), lanes):
-                at = c * SO + o - o0
+                at, into = row * SO + o - o0, row % g.C * g.O + o
                 if o + lanes <= g.O and not more:
-                    back(sums, at, (m + 2) * sd, sd, dw, c * g.O + o, 3 * g.C * g.O, g.C * g.O, sums, 0, 0.0)
+                    back(sums, at, n * sd, sd, dw, order[0] * plane + into, down, right)
                     continue
-                back(sums, at, (m + 2) * sd, sd, edge, 0, 3 * lanes, lanes, sums, 0, 0.0)
+                back(sums, at, n * sd, sd, edge, 0, r * lanes, lanes)
                 width = min(lanes, g.O - o)
-                for tap in range(9):
+                for tap in range(order.size):
                     if more:
-                        _add(edge, tap * lanes, dw, (tap * g.C + c) * g.O + o, width)
+                        _add(edge, tap * lanes, dw, order[tap] * plane + into, width)
                     else:
-                        simd.copy(edge, tap * lanes, dw, (tap * g.C + c) * g.O + o, width)
+                        simd.copy(edge, tap * lanes, dw, order[tap] * plane + into, width)
 
     return transform, multiply, give
 
@@ -87,20 +90,21 @@ def _add(source, start, target, at, count):
 
 @functools.cache
 def accumulate(m, mr, nv):
-    """Make the driver that fills a row of `partials`, dw and db, for each chunk of the tiles.
+    """Make the driver that fills a row of `partials`, dw (of the size `weights`) and db, for each chunk of the tiles.
 
     Within a chunk each `run` of tiles is summed apart: in float32 a sum's error grows with its length.
     """
     transform, multiply, give = _steps(m, mr, nv)
     add_rows = simd.product(1, nv, True)
-    points = (m + 2) ** 2
+    n = len(B[m])
+    points = n**2
 
     @jit.kernel
-    def accumulate_task(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edge, run, lanes, task,
-                        tasks):
-        P, chunks, slabs = nv * lanes, partials.shape[0], (g.OP + SO - 1) // SO
-        weights, lowest = 9 * g.C * g.O, x.dtype.type(-np.inf)
-        split = points * (g.TB * g.CP + lanes)
+    def accumulate_task(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory, edge, run,
+                        lanes, task, tasks):
+        P, S, chunks, slabs = nv * lanes, phases.shape[0], partials.shape[0], (g.OP + SO - 1) // SO
+        lowest = x.dtype.type(-np.inf)
+        split = points * (g.TB * S * g.CP + lanes)
         rest = split + points * (g.TB * SO + lanes)
         outside = edge[edge.size - lanes :]
         simd.clear(outside, 0, lanes)
@@ -112,21 +116,22 @@ def accumulate(m, mr, nv):
             begin, end = chunk * g.TILES // chunks, (chunk + 1) * g.TILES // chunks
             for start in range(begin, end, g.TB):
                 stop, within = min(start + g.TB, end), (start - begin) % run
-                transform(x, dy, v, z, g, SO, o0, start, stop, outside, lanes)
-                multiply(v, z, within == 0, stop - start, zeros, sums, g, SO, a_rows, c_rows, lanes,
+                transform(x, dy, phases, v, z, g, SO, o0, start, stop, outside, lanes)
+                multiply(v, z, within == 0, stop - start, zeros, sums, g, S, SO, a_rows, c_rows, lanes,
                          x, dy, stop, min(stop + g.TB, g.TILES))
                 # A's second row is all ones: point (1, 1) of A dy A^T is the sum of the tile's dy.
                 for o in range(0, db.size, P):
                     add_rows(0, 1, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
-                             z, (m + 3) * (g.TB * SO + lanes) + o, 0, 0, SO, db, o, 1, db, o, row,
+                             z, (n + 1) * (g.TB * SO + lanes) + o, 0, 0, SO, db, o, 1, db, o, row,
                              min(P, db.size - o), lowest)
                 if stop == end or within + g.TB == run:
-                    give(sums, dw, start - begin >= run, g, SO, o0, edge, lanes)
+                    give(sums, dw, phases, start - begin >= run, g, SO, o0, edge, lanes)
 
     @jit.driver
-    def accumulate(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes, tasks):
+    def accumulate(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes,
+                   tasks):
         for task in prange(tasks):
-            accumulate_task(x, dy, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory[task], edges[task],
-                            run, lanes, task, tasks)
+            accumulate_task(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory[task],
+                            edges[task], run, lanes, task, tasks)
 
     return accumulate
