@@ -70,7 +70,10 @@ def kernel(function=None, *, reassoc=False, allocates=False):
 
 
 def driver(function=None, *, allocates=False):
-    """Compile a thin parallel loop over tasks."""
+    """Compile a thin parallel loop over tasks, `for task in prange(0, tasks)`.
+
+    With the 0 left out, Numba compiles the kernel in it twice: once for a signed `task`, and once for an unsigned one.
+    """
     if function is None:
         return functools.partial(driver, allocates=allocates)
     return _cached(njit(parallel=True, fastmath=_FLAGS, _nrt=allocates, **_COMMON)(function))

@@ -33,7 +33,8 @@ RANK = {
 
 # Ops made of products: they alone may reach what is built on the micro-kernel.
 DENSE_OPS = {"conv", "conv_flip", "conv_transpose", "linear", "gram"}
-DENSE = {"dense", "correlate", "outer", "cuda_correlate", "cuda_lanewise", "cuda_outer", "cuda_tensor", "cuda_tile"}
+DENSE = {"dense", "correlate", "lanewise", "outer", "cuda_correlate", "cuda_lanewise", "cuda_outer", "cuda_tensor",
+         "cuda_tile"}
 SHARED = {path.stem for path in PACKAGE.glob("ops/*.py")}
 
 
@@ -222,6 +223,14 @@ def test_reordered_sums_store_nothing(path):
             stores = [t for n in ast.walk(function) if isinstance(n, (ast.Assign, ast.AugAssign))
                       for t in (n.targets if isinstance(n, ast.Assign) else [n.target]) if isinstance(t, ast.Subscript)]
             assert not stores, f"{function.name} stores into {ast.unparse(stores[0])}; see nbprop/ops/run_sum.py"
+
+
+@every_source
+def test_parallel_loops_begin_at_a_given_number(path):
+    """See jit.driver."""
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    bare = [c.lineno for c in calls if ast.unparse(c.func).endswith("prange") and len(c.args) < 2]
+    assert not bare, f"{relative(path)}: prange(n) in lines {bare}; write prange(0, n)"
 
 
 @every_source

@@ -54,7 +54,7 @@ def _products(mr, nv):
 
     @jit.driver
     def repeat_products(a, a_rows, b, c, c_rows, width, floor, calls):
-        for task in prange(len(a)):
+        for task in prange(0, len(a)):
             repeat_product(a[task], a_rows, b[task], c[task], c_rows, width, floor, calls)
 
     return repeat_products
@@ -68,6 +68,6 @@ def _copy_part(source, target):
 
 @jit.driver
 def _copy(source, target, tasks):
-    for task in prange(tasks):
+    for task in prange(0, tasks):
         start, stop = task * len(source) // tasks, (task + 1) * len(source) // tasks
         _copy_part(source[start:stop], target[start:stop])

@@ -30,7 +30,7 @@ def _scale(source, order, factor, offset, out, start, stop):
 @jit.driver
 def _scale_parallel(source, order, factor, offset, out, tasks):
     n = out.shape[0]
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _scale(source, order, factor, offset, out, t * n // tasks, (t + 1) * n // tasks)
 
 

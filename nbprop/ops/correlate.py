@@ -153,7 +153,7 @@ def _kernels(mr, nv, kw):
     @jit.driver
     def correlate_tasks(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb, floor,
                         tasks):
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             correlate_task(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
                            floor, task, tasks)
 

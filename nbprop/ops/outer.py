@@ -233,7 +233,7 @@ def _kernels(mr, nv, lanewise):
 
     @jit.driver
     def outer_tasks(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, tasks):
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, task, tasks)
 
     return outer_task, outer_tasks
@@ -260,5 +260,5 @@ def _add_chunks(partials, dw, db, task, tasks):
 
 @jit.driver
 def _add_chunks_tasks(partials, dw, db, tasks):
-    for task in prange(tasks):
+    for task in prange(0, tasks):
         _add_chunks(partials, dw, db, task, tasks)

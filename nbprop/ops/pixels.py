@@ -26,7 +26,7 @@ def sum_pixels(rows, scratch, total):
 @jit.driver
 def _sum_chunks(rows, partials):
     chunks, count = partials.shape[0], rows.shape[0]
-    for chunk in prange(chunks):
+    for chunk in prange(0, chunks):
         _sum_rows(rows, partials[chunk], chunk * count // chunks, (chunk + 1) * count // chunks)
 
 

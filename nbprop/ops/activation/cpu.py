@@ -61,7 +61,7 @@ def _same(pair):
 
     @jit.driver(allocates=True)
     def forward_tasks(parameters, x, y, tasks):
-        for t in prange(tasks):
+        for t in prange(0, tasks):
             a, b = bound(t, x.size, tasks), bound(t + 1, x.size, tasks)
             forward(parameters, x[a:b], y[a:b])
 
@@ -72,7 +72,7 @@ def _same(pair):
 
     @jit.driver(allocates=True)
     def backward_tasks(parameters, s, dy, dx, tasks):
-        for t in prange(tasks):
+        for t in prange(0, tasks):
             a, b = bound(t, s.size, tasks), bound(t + 1, s.size, tasks)
             backward(parameters, s[a:b], dy[a:b], dx[a:b])
 
@@ -85,14 +85,14 @@ def _by_channel(pair):
 
     @jit.driver(allocates=True)
     def forward(theta, x, y, tasks):
-        for t in prange(tasks):
+        for t in prange(0, tasks):
             for r in range(x.shape[0] * t // tasks, x.shape[0] * (t + 1) // tasks):
                 for c in range(x.shape[1]):
                     y[r, c] = value(x[r, c], *at(theta, c))
 
     @jit.driver(allocates=True)
     def backward_input(theta, s, dy, dx, tasks):
-        for t in prange(tasks):
+        for t in prange(0, tasks):
             for r in range(s.shape[0] * t // tasks, s.shape[0] * (t + 1) // tasks):
                 for c in range(s.shape[1]):
                     dx[r, c] = dy[r, c] * slope(s[r, c], *at(theta, c))
@@ -104,7 +104,7 @@ def _parameter_gradient(slope, at):
     @jit.driver(allocates=True)
     def backward_parameter(theta, x, dy, partial):
         K = partial.shape[0]
-        for k in prange(K):
+        for k in prange(0, K):
             partial[k] = 0
             for r in range(x.shape[0] * k // K, x.shape[0] * (k + 1) // K):
                 for c in range(x.shape[1]):

@@ -58,7 +58,7 @@ def _average(x, y, planes, width, begin, end):
 
 @jit.driver
 def _average_tasks(x, y, planes, width, jobs, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _average(x, y, planes, width, jobs * t // tasks, jobs * (t + 1) // tasks)
 
 
@@ -106,7 +106,7 @@ def _spread_rows(dy, dx, planes, begin, end):
 
 @jit.driver
 def _spread_tasks(dy, dx, planes, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _spread_rows(dy, dx, planes, rows * t // tasks, rows * (t + 1) // tasks)
 
 
@@ -151,7 +151,7 @@ def _maxima(x, y, indices, planes, width, begin, end):
 
 @jit.driver
 def _maxima_tasks(x, y, indices, planes, width, jobs, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _maxima(x, y, indices, planes, width, jobs * t // tasks, jobs * (t + 1) // tasks)
 
 
@@ -181,7 +181,7 @@ def _scatter(dy, indices, dx, images, width, begin, end):
 
 @jit.driver
 def _scatter_tasks(dy, indices, dx, images, width, blocks, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _scatter(dy, indices, dx, images, width, blocks * t // tasks, blocks * (t + 1) // tasks)
 
 

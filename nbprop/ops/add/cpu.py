@@ -28,6 +28,6 @@ def _add(a, b, y, relu):
 
 @jit.driver
 def _add_tasks(a, b, y, relu, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         i, j = bound(t, y.size, tasks), bound(t + 1, y.size, tasks)
         _add(a[i:j], b[i:j], y[i:j], relu)

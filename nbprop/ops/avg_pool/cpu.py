@@ -69,7 +69,7 @@ def _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divi
 
 @jit.driver
 def _forward_tasks(x, y, planes, kernel, stride, padding, count_include_pad, divisor, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
         _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divisor, begin, end)
 
@@ -120,7 +120,7 @@ def _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divis
 
 @jit.driver
 def _give_tasks(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
         _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, begin, end)
 
@@ -157,7 +157,7 @@ def _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, div
 
 @jit.driver
 def _gather_tasks(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
         _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, begin, end)
 

@@ -53,7 +53,7 @@ def _forward_rows(x, y, planes, kernel, stride, padding, copy, begin, end):
 
 @jit.driver
 def _forward_tasks(x, y, planes, kernel, stride, padding, copy, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
         _forward_rows(x, y, planes, kernel, stride, padding, copy, begin, end)
 
@@ -93,7 +93,7 @@ def _backward_rows(dy, dx, planes, kernel, stride, padding, copy, begin, end):
 
 @jit.driver
 def _backward_tasks(dy, dx, planes, kernel, stride, padding, copy, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
         _backward_rows(dy, dx, planes, kernel, stride, padding, copy, begin, end)
 

@@ -51,7 +51,7 @@ def _show_ends(line, into, value, columns, C, begin, end):
 
 @jit.driver
 def _forward_tasks(x, y, value, rows, columns, H, C, count):
-    for t in prange(count):
+    for t in prange(0, count):
         begin, end = y.shape[0] * t // count, y.shape[0] * (t + 1) // count
         _forward_rows(x, y, value, rows, columns, H, C, begin, end)
 
@@ -96,7 +96,7 @@ def _add_ends(line, into, columns, C, begin, end):
 
 @jit.driver
 def _backward_tasks(dy, dx, rows, columns, OH, C, count):
-    for t in prange(count):
+    for t in prange(0, count):
         begin, end = dx.shape[0] * t // count, dx.shape[0] * (t + 1) // count
         _backward_rows(dy, dx, rows, columns, OH, C, begin, end)
 

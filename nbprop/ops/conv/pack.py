@@ -34,7 +34,7 @@ def _pack_rows(w, packed, G, OG, K, P, first, last):
 
 @jit.driver
 def _pack_tasks(w, packed, G, OG, K, P, rows, tasks):
-    for task in prange(tasks):
+    for task in prange(0, tasks):
         _pack_rows(w, packed, G, OG, K, P, task * rows // tasks, (task + 1) * rows // tasks)
 
 
@@ -87,7 +87,7 @@ def _reverse_taps(w, packed, C, KW, phase):
 
 @jit.driver
 def _transpose_tasks(w, packed, G, CG, OG, KW, P, L, phase, items, tasks):
-    for task in prange(tasks):
+    for task in prange(0, tasks):
         _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, task * items // tasks, (task + 1) * items // tasks)
 
 

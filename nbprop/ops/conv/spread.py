@@ -111,7 +111,7 @@ def _kernels(mr, nv):
 
     @jit.driver
     def spread_tasks(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, tasks):
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             spread_task(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, task, tasks)
 
     return spread_task, spread_tasks

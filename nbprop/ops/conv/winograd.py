@@ -129,7 +129,7 @@ def weights(m):
     @jit.driver
     def weights(w, exchanged, phases, g, P, memory, u, lanes, tasks):
         panels, S, step = g.OP // P, phases.shape[0], phases.shape[0] * g.C * P + lanes
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             for item in range(task * panels * S // tasks, (task + 1) * panels * S // tasks):
                 panel, phase = item // S, item % S
                 weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, memory[task],
@@ -322,7 +322,7 @@ def blocked(m, mr, nv, short=False):
 
     @jit.driver
     def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             correlate_task(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory[task], edges[task],
                            floor, lanes, task, tasks)
 
@@ -351,7 +351,7 @@ def staged(m, mr, nv):
 
     @jit.driver
     def take(x, v, g, phases, first, last, edges, lanes, tasks):
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             take_task(x, v, g, phases, first, first + task * (last - first) // tasks,
                       first + (task + 1) * (last - first) // tasks, edges[task], lanes)
 
@@ -379,7 +379,7 @@ def staged(m, mr, nv):
     def finish(v, w, exchanged, phases, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor,
                lanes, tasks):
         items = g.OP // (nv * lanes) * groups
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             for item in range(task * items // tasks, (task + 1) * items // tasks):
                 panel, group, count = item // groups, item % groups, (last - first + mr - 1) // mr
                 start, stop = first + group * count // groups * mr, first + (group + 1) * count // groups * mr

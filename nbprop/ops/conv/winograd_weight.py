@@ -130,7 +130,7 @@ def accumulate(m, mr, nv):
     @jit.driver
     def accumulate(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes,
                    tasks):
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             accumulate_task(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory[task],
                             edges[task], run, lanes, task, tasks)
 

@@ -120,7 +120,7 @@ def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, 
 @jit.driver
 def _labels_tasks(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits, tasks):
     N = logits.shape[0]
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits,
                      N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
 
@@ -168,7 +168,7 @@ def _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, 
 @jit.driver
 def _distribution_tasks(logits, target, weight, sharp, smooth, divisors, losses, dlogits, tasks):
     N = logits.shape[0]
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, dlogits,
                            N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
 

@@ -32,7 +32,7 @@ def _insert_rows(dy, delta, OH, height, stride, border, begin, end):
 
 @jit.driver
 def _insert_tasks(dy, delta, OH, height, stride, border, count):
-    for t in prange(count):
+    for t in prange(0, count):
         begin, end = delta.shape[0] * t // count, delta.shape[0] * (t + 1) // count
         _insert_rows(dy, delta, OH, height, stride, border, begin, end)
 
@@ -51,7 +51,7 @@ def _pick_rows(ddelta, ddy, OH, height, stride, border, begin, end):
 
 @jit.driver
 def _pick_tasks(ddelta, ddy, OH, height, stride, border, count):
-    for t in prange(count):
+    for t in prange(0, count):
         begin, end = ddy.shape[0] * t // count, ddy.shape[0] * (t + 1) // count
         _pick_rows(ddelta, ddy, OH, height, stride, border, begin, end)
 

@@ -28,7 +28,7 @@ def _drop_blocks(x, y, p, seed, step, begin, end):
 
 @jit.driver
 def _drop_tasks(x, y, p, seed, step, blocks, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _drop_blocks(x, y, p, seed, step, blocks * t // tasks, blocks * (t + 1) // tasks)
 
 

@@ -48,7 +48,7 @@ def _im2col_blocks(x, columns, g, begin, end):
 
 @jit.driver
 def _im2col_tasks(x, columns, g, blocks, count):
-    for t in prange(count):
+    for t in prange(0, count):
         _im2col_blocks(x, columns, g, blocks * t // count, blocks * (t + 1) // count)
 
 
@@ -75,7 +75,7 @@ def _col2im_rows(columns, x, g, begin, end):
 
 @jit.driver
 def _col2im_tasks(columns, x, g, rows, count):
-    for t in prange(count):
+    for t in prange(0, count):
         _col2im_rows(columns, x, g, rows * t // count, rows * (t + 1) // count)
 
 

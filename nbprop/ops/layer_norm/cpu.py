@@ -66,7 +66,7 @@ def _forward_rows(x, weight, bias, eps, mean, rstd, y, begin, end):
 @jit.driver
 def _forward_tasks(x, weight, bias, eps, mean, rstd, y, tasks):
     R = x.shape[0]
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _forward_rows(x, weight, bias, eps, mean, rstd, y, R * t // tasks, R * (t + 1) // tasks)
 
 
@@ -116,7 +116,7 @@ def _input_rows(dy, x, weight, mean, rstd, dx, begin, end):
 @jit.driver
 def _input_tasks(dy, x, weight, mean, rstd, dx, tasks):
     R = x.shape[0]
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _input_rows(dy, x, weight, mean, rstd, dx, R * t // tasks, R * (t + 1) // tasks)
 
 
@@ -170,7 +170,7 @@ def _weight_blocks(dy, x, mean, rstd, size, tiles, partials, begin, end):
 
 @jit.driver
 def _weight_tasks(dy, x, mean, rstd, size, tiles, partials, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _weight_blocks(dy, x, mean, rstd, size, tiles, partials, t, t + 1)
 
 

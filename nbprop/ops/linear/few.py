@@ -43,7 +43,7 @@ def _forward(x, w, b, y, relu, begin, end):
 
 @jit.driver
 def _forward_tasks(x, w, b, y, relu, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _forward(x, w, b, y, relu, bound(t, y.shape[1], tasks), bound(t + 1, y.shape[1], tasks))
 
 
@@ -65,7 +65,7 @@ def _backward_input(dy, w, dx, begin, end):
 
 @jit.driver
 def _backward_input_tasks(dy, w, dx, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _backward_input(dy, w, dx, bound(t, w.shape[0], tasks), bound(t + 1, w.shape[0], tasks))
 
 
@@ -98,7 +98,7 @@ def _backward_weight(dy, x, dw, db, begin, end):
 
 @jit.driver
 def _backward_weight_tasks(dy, x, dw, db, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _backward_weight(dy, x, dw, db, bound(t, dw.shape[0], tasks), bound(t + 1, dw.shape[0], tasks))
 
 

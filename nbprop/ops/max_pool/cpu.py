@@ -65,7 +65,7 @@ def _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, b
 
 @jit.driver
 def _forward_tasks(x, y, indices, C, planes, kernel, stride, padding, dilation, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
         _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, begin, end)
 
@@ -106,7 +106,7 @@ def _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation,
 
 @jit.driver
 def _give_tasks(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, rows, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = rows * t // tasks, rows * (t + 1) // tasks
         _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, begin, end)
 
@@ -130,7 +130,7 @@ def _scatter_blocks(dy, indices, y, dx, planes, width, begin, end):
 
 @jit.driver
 def _scatter_tasks(dy, indices, y, dx, planes, width, blocks, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _scatter_blocks(dy, indices, y, dx, planes, width, blocks * t // tasks, blocks * (t + 1) // tasks)
 
 

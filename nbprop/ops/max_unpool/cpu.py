@@ -31,7 +31,7 @@ def _place_blocks(x, indices, y, images, width, begin, end):
 
 @jit.driver
 def _place_tasks(x, indices, y, images, width, blocks, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _place_blocks(x, indices, y, images, width, blocks * t // tasks, blocks * (t + 1) // tasks)
 
 
@@ -60,7 +60,7 @@ def _take_blocks(dy, indices, owners, dx, images, width, begin, end):
 
 @jit.driver
 def _take_tasks(dy, indices, owners, dx, images, width, blocks, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         begin, end = blocks * t // tasks, blocks * (t + 1) // tasks
         _take_blocks(dy, indices, owners, dx, images, width, begin, end)
 

@@ -123,7 +123,7 @@ def _moments_tasks(x, size, tiles, partials, begin, end):
 
 @jit.driver
 def _moments_parallel(x, size, tiles, partials, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _moments_tasks(x, size, tiles, partials, t, t + 1)
 
 
@@ -225,7 +225,7 @@ def _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, begin, en
 
 @jit.driver
 def _forward_parallel(x, weight, bias, mean, rstd, floor, y, size, tiles, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, t, t + 1)
 
 
@@ -291,7 +291,7 @@ def _sums_tasks(dy, x, y, mean, size, tiles, partials, begin, end):
 
 @jit.driver
 def _sums_parallel(dy, x, y, mean, size, tiles, partials, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _sums_tasks(dy, x, y, mean, size, tiles, partials, t, t + 1)
 
 
@@ -375,7 +375,7 @@ def _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tile
 
 @jit.driver
 def _input_parallel(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, t, t + 1)
 
 

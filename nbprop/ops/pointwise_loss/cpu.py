@@ -63,13 +63,13 @@ def _kernels(pair):
 
     @jit.driver(allocates=True)
     def sums_tasks(parameters, y, target, scale, partial, dy, chunk):
-        for k in prange(partial.size):
+        for k in prange(0, partial.size):
             a, b = k * chunk, (k + 1) * chunk
             partial[k] = chunk_sum(parameters, y[a:b], target[a:b], scale, dy[a:b])
 
     @jit.driver(allocates=True)
     def values_tasks(parameters, y, target, losses, dy, tasks):
-        for task in prange(tasks):
+        for task in prange(0, tasks):
             for i in range(bound(task, y.size, tasks), bound(task + 1, y.size, tasks)):
                 losses[i] = value(y[i], target[i], *parameters)
                 dy[i] = slope(y[i], target[i], *parameters)

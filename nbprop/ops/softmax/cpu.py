@@ -53,7 +53,7 @@ def _forward(row):
 
     @jit.driver
     def forward_tasks(x, y, count, tasks):
-        for t in prange(tasks):
+        for t in prange(0, tasks):
             forward(x, y, count * t // tasks, count * (t + 1) // tasks)
 
     return forward, forward_tasks
@@ -71,7 +71,7 @@ def _backward(row):
 
     @jit.driver
     def backward_tasks(y, dy, dx, count, tasks):
-        for t in prange(tasks):
+        for t in prange(0, tasks):
             backward(y, dy, dx, count * t // tasks, count * (t + 1) // tasks)
 
     return backward, backward_tasks

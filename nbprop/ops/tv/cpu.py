@@ -97,7 +97,7 @@ def _bands(x, dx, C, anisotropic, eps2, scale, sums, work, begin, end):
 
 @jit.driver
 def _tasks(x, dx, C, anisotropic, eps2, scale, sums, work, count):
-    for t in prange(count):
+    for t in prange(0, count):
         begin, end = sums.size * t // count, sums.size * (t + 1) // count
         _bands(x, dx, C, anisotropic, eps2, scale, sums, work[t], begin, end)
 

@@ -25,7 +25,7 @@ def _sgd(w, dw, lr, weight_decay):
 
 @jit.driver
 def _sgd_tasks(w, dw, lr, weight_decay, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         a, b = bound(t, w.size, tasks), bound(t + 1, w.size, tasks)
         _sgd(w[a:b], dw[a:b], lr, weight_decay)
 
@@ -52,7 +52,7 @@ def _momentum(w, dw, m, lr, momentum, fresh, weight_decay, nesterov):
 
 @jit.driver
 def _momentum_tasks(w, dw, m, lr, momentum, fresh, weight_decay, nesterov, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         a, b = bound(t, w.size, tasks), bound(t + 1, w.size, tasks)
         _momentum(w[a:b], dw[a:b], m[a:b], lr, momentum, fresh, weight_decay, nesterov)
 
@@ -82,7 +82,7 @@ def _adam(w, dw, m, v, beta1, fresh1, beta2, fresh2, kept, weight_decay, rate, r
 
 @jit.driver
 def _adam_tasks(w, dw, m, v, beta1, fresh1, beta2, fresh2, kept, weight_decay, rate, root, eps, tasks):
-    for t in prange(tasks):
+    for t in prange(0, tasks):
         a, b = bound(t, w.size, tasks), bound(t + 1, w.size, tasks)
         part = w[a:b], dw[a:b], m[a:b], v[a:b]
         _adam(*part, beta1, fresh1, beta2, fresh2, kept, weight_decay, rate, root, eps)
@@ -118,7 +118,7 @@ def _squared_norms(x, partial, chunk):
 
 @jit.driver
 def _squared_norms_tasks(x, partial, chunk):
-    for k in prange(partial.size):
+    for k in prange(0, partial.size):
         partial[k] = _squared_norm(x[k * chunk : (k + 1) * chunk])
 
 

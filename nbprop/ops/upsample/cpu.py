@@ -60,7 +60,7 @@ def _forward_rows(x, y, rows, columns, linear, H, C, blended, begin, end):
 
 @jit.driver
 def _forward_tasks(x, y, rows, columns, linear, H, C, work, count):
-    for t in prange(count):
+    for t in prange(0, count):
         begin, end = y.shape[0] * t // count, y.shape[0] * (t + 1) // count
         _forward_rows(x, y, rows, columns, linear, H, C, work[t], begin, end)
 
@@ -105,7 +105,7 @@ def _backward_rows(dy, dx, rows, columns, C, summed, begin, end):
 
 @jit.driver
 def _backward_tasks(dy, dx, rows, columns, C, work, count):
-    for t in prange(count):
+    for t in prange(0, count):
         begin, end = dx.shape[0] * t // count, dx.shape[0] * (t + 1) // count
         _backward_rows(dy, dx, rows, columns, C, work[t], begin, end)
 
