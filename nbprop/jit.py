@@ -32,8 +32,9 @@ __all__ = ["cache_folder", "driver", "kernel", "reference", "scalar", "threads"]
 
 # No flag here lets LLVM assume that NaN or infinity do not occur: a diverged run must show itself.
 _FLAGS = {"nsz", "arcp", "contract", "afn"}
-# numpy's error model: x / 0 is inf or nan, with no branch that would stop vectorisation.
-_COMMON = {"error_model": "numpy", "nogil": True}
+# numpy's error model: x / 0 is inf or nan, with no branch that would stop vectorisation. Nobody takes our functions'
+# addresses in C, and a wrapper for that is to be compiled too.
+_COMMON = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 
 
 def threads() -> int:
@@ -80,8 +81,8 @@ def driver(function=None, *, allocates=False):
 
 
 def scalar(function):
-    """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
-    return njit(fastmath=_FLAGS, error_model="numpy", forceinline=True)(function)
+    """Compile a scalar formula for use inside kernels alone; always inlined, as a call would end vectorisation."""
+    return njit(fastmath=_FLAGS, forceinline=True, no_cpython_wrapper=True, **_COMMON)(function)
 
 
 def cache_folder() -> pathlib.Path:

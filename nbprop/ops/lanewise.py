@@ -31,7 +31,8 @@ def _product(taps):
 
     `a_rows` and `c_rows` hold the pixels' offsets, those of a tile from entry `row` on, until `end`. The sum runs over
     n taps in steps of (sn of a, bn of b), and in each over `taps` of them in steps of (st, bt); with `taps` = 0 over
-    `count`. All channels follow, vector by vector. Where x is `far`, what the pixels meet next, a row further on, is fetched.
+    `count`. All channels follow, vector by vector. Where x is `far`, what the pixels meet next, a row further on, is
+    fetched.
     """
 
     @intrinsic
