@@ -29,7 +29,7 @@ def forward(w, b, g, relu, packed, room):
     p = plan.forward(g)
     width = correlate.panel_width(p, w.dtype)
     if p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS)):
-        return correlate.settle(w, p.OG, b, p, least)
+        return correlate.settle(w, p.OG, b, p, least, None if p.LANEWISE or p.OG == width else packed)
     product = correlate.settle(packed, width, b, p, least)
     tasks = dense.worth_threads(4 * w.size)
 
