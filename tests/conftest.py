@@ -4,8 +4,6 @@ import gc
 import importlib
 import os
 
-# Compilation leaves millions of objects that live on: looking through them was a tenth of the run.
-gc.set_threshold(100_000, 50, 100)
 # Before numba is imported. Tests that want another number start a process of their own.
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
@@ -15,6 +13,9 @@ from hypothesis import settings
 # A first call compiles for seconds, so no deadline.
 settings.register_profile("nbprop", deadline=None)
 settings.load_profile("nbprop")
+
+# Compilation leaves millions of objects that live on: to look through them for garbage was a tenth of the run.
+gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_xdist_auto_num_workers(config):
