@@ -81,8 +81,8 @@ def driver(function=None, *, allocates=False):
 
 
 def scalar(function):
-    """Compile a scalar formula for use inside kernels alone; always inlined, as a call would end vectorisation."""
-    return njit(fastmath=_FLAGS, forceinline=True, no_cpython_wrapper=True, **_COMMON)(function)
+    """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
+    return njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(function)
 
 
 def cache_folder() -> pathlib.Path:

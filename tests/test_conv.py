@@ -131,6 +131,8 @@ cuts = st.fixed_dictionaries({
     "dense._LARGE_WEIGHTS_BLOCK": st.sampled_from([1, 4000, 1600 * 1024]),
     "dense._SERIAL": st.sampled_from([1, 2_000_000]),
     "correlate._PANEL": st.sampled_from([1, 1000, 256 * 1024]),
+    "correlate._LANEWISE_ITEMS": st.sampled_from([1, 64]),
+    "correlate._LANEWISE_ROWS": st.sampled_from([1, 4]),
     "wide._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "spread._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "spread._FILLED": st.sampled_from([0, 0.75]),
@@ -194,6 +196,7 @@ def test_cuts_reach_the_edges():
     ((2, 3, 11, 13), (4, 3, 2, 2), {"stride": (7, 5)}, np.float32),  # rows and columns that no window reads
     ((2, 3, 10, 9), (4, 3, 3, 3), {"stride": (4, 6), "dilation": (2, 3), "padding": 2}, np.float32),  # no tap
     ((2, 65, 6, 7), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),
+    ((5, 65, 31, 29), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),  # large enough to fetch ahead
     ((2, 40, 6, 7), (80, 20, 3, 3), {"padding": 1, "groups": 2, "stride": 2}, np.float32),
 ], ids=str)  # fmt: skip
 def test_tuned_as_reference_in_odd_places(x_shape, w_shape, arguments, dtype):

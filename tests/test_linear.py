@@ -64,9 +64,9 @@ def test_tuned_as_reference_however_it_is_cut(n, k, o, large, block, panel, seri
 
 
 @pytest.mark.parametrize("n, k, o", [(1, 1, 1), (1, 1009, 17), (2, 66, 131), (3, 1009, 17), (61, 67, 131),
-                                     (600, 28, 31), (128, 337, 27)])
+                                     (600, 28, 31), (128, 337, 27), (64, 400, 811)])
 def test_tuned_as_reference_in_odd_places(n, k, o):
-    """One number; several panels, the last one masked; rows for which weights are packed; a long sum."""
+    """One number; several panels, the last one masked; weights packed ahead, and by who sweeps them; a long sum."""
     check(n, k, o, np.float32)
 
 
@@ -79,7 +79,8 @@ def passes(n, k, o):
     y = linear_forward(x, w)
     return y, linear_backward_input(y, w), *linear_backward_weight(y, x)
 def run():
-    return *passes(128, 337, 27), *passes(1500, 28, 31), *passes(1, 1300, 811), *passes(2, 1300, 811)
+    return (*passes(128, 337, 27), *passes(64, 400, 811), *passes(1500, 28, 31), *passes(1, 1300, 811),
+            *passes(2, 1300, 811))
 """)
 
 

@@ -8,6 +8,7 @@ from oracle import assert_close, assert_same_bits, dtypes, normal
 
 import nbprop
 from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward, cpu, fast
+from nbprop.ops.conv_transpose import conv_transpose2d_forward
 from nbprop.shapes import conv2d
 
 # Relative l2 error that F(4 x 4, 3 x 3) may add; measured 4.0e-6 at 512 channels in float32, growing with channels.
@@ -30,7 +31,7 @@ def problem(n, c, h, w, o, padding, dtype, dilation=1, kernel=(3, 3), stride=1):
     return x, weights, b, normal((n, o, g.OH, g.OW), dtype, 3), padding, dilation, stride
 
 
-@pytest.fixture(params=["blocked", "staged"])
+@pytest.fixture(params=["blocked", "own weights", "staged"])
 def small_blocks(request, monkeypatch):
     """Cut even tiny problems into several blocks or stages."""
     monkeypatch.setattr(fast, "_BLOCK", 1)
@@ -41,7 +42,7 @@ def small_blocks(request, monkeypatch):
     monkeypatch.setattr(fast, "_CHUNKS", ((4, 1), (16, 2)))
     monkeypatch.setattr(fast, "_RUN", 3)
     monkeypatch.setattr(fast, "_FEW", 0)  # the weights are transformed for all, or by each for itself
-    monkeypatch.setattr(fast, "_OWN", 1 if request.param == "staged" else 1 << 40)
+    monkeypatch.setattr(fast, "_OWN", 1 if request.param == "own weights" else 1 << 40)
     for cached in (fast.passes, cpu._sizes):
         cached.cache_clear()
     yield
@@ -77,7 +78,8 @@ def check_all_dilations(n, c, more, o, padding, dilation, dtype):
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(1, 2), channels, st.tuples(st.integers(0, 12), st.integers(0, 12)), outputs,
-       st.tuples(st.integers(0, 5), st.integers(0, 5)), st.sampled_from([(2, 1, 1), (2, 2, 2), (2, 2, 1), (3, 1, 2)]))
+       st.tuples(st.integers(0, 5), st.integers(0, 5)),
+       st.sampled_from([(2, 1, 1), (2, 2, 2), (2, 2, 1), (3, 1, 2), (3, 2, 2)]))
 def check_all_strides(n, c, more, o, padding, taps_and_stride):
     (taps, *stride), dtype = taps_and_stride, np.float32
     kernel = [taps * s for s in stride]
@@ -168,6 +170,17 @@ def test_fused_relu_and_nan():
     assert np.isnan(y[1]).any() and not np.isnan(y[0]).any()
 
 
+def test_transposed_convolution_with_bias_and_relu():
+    x, w, b = normal((2, 20, 7, 9), np.float32, 0), normal((20, 33, 4, 4), np.float32, 1), normal((33,), np.float32, 2)
+    layer = nbprop.nn.Sequential(nbprop.nn.ConvTranspose2d(20, 33, 4, 2, 1), nbprop.nn.ReLU())
+    layer[0].weight.data[:], layer[0].bias.data[:] = w, b
+    with nbprop.exact_convolution():
+        expected = conv_transpose2d_forward(x, w, b, 2, 1)
+    with choose.using_tile(4):
+        assert_close(conv_transpose2d_forward(x, w, b, 2, 1), expected, 5e-6)
+        assert_close(layer(x), np.maximum(expected, 0), 5e-6)
+
+
 def test_same_bits_for_any_number_of_threads():
     assert_same_bits("""
 import sys
@@ -175,10 +188,13 @@ sys.path.insert(0, "tests")
 from oracle import normal
 from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward
 x, w, dy = normal((7, 33, 13, 14), "f4", 0), normal((40, 33, 3, 3), "f4", 1), normal((7, 40, 13, 14), "f4", 2)
+def passes(x, w, dy, **rest):
+    return (conv2d_forward(x, w, **rest), conv2d_backward_input(dy, w, x.shape, **rest),
+            *conv2d_backward_weight(dy, x, w.shape, **rest))
+wide, strided = normal((7, 33, 26, 28), "f4", 3), normal((40, 33, 4, 4), "f4", 4)
 def run():
     with choose.using_tile(4):
-        return (conv2d_forward(x, w, padding=1), conv2d_backward_input(dy, w, x.shape, padding=1),
-                *conv2d_backward_weight(dy, x, w.shape, padding=1))
+        return *passes(x, w, dy, padding=1), *passes(wide, strided, dy, padding=1, stride=2)
 """)
 
 

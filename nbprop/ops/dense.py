@@ -129,7 +129,7 @@ def block(p, dtype, finer=1):
     """Return `p` with its block sizes filled in, for `finer` times as many items at least."""
     itemsize = np.dtype(dtype).itemsize
     row = max(p.W * p.C * itemsize, 1)
-    panels = p.G * -(-p.OG // (tile(p.OG, dtype, p.LANEWISE)[1] * simd.lanes(np.dtype(dtype))))
+    panels = p.G * -(-p.OG // (tile(p.OG, dtype)[1] * simd.lanes(np.dtype(dtype))))
     items = 1 if operations(p) < _SERIAL else min(max(finer * _ITEMS[0], operations(p) // _ITEM), _ITEMS[1])
     limit, images = _BLOCK, -(-p.N * panels // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:

@@ -79,7 +79,9 @@ def _emit(taps, context, builder, args):
     with cgutils.for_range_slice(builder, row, end, int64(ROWS)) as (first, _):
         left, right = ([builder.load(builder.gep(t, [builder.add(first, int64(m))])) for m in range(ROWS)]
                        for t in (a_rows, c_rows))
-        with builder.if_then(far):
+        # A tile in one row, that is: of an edge's column, or at the end of a row, this would be rows and rows.
+        near = builder.icmp_signed("<", builder.sub(left[-1], left[0]), builder.mul(channels, int64(4 * ROWS)))
+        with builder.if_then(builder.and_(far, near)):
             following = builder.add(a0, builder.mul(n, sn))
             simd.fetch(builder, a, builder.add(following, left[0]),
                        builder.add(following, builder.add(left[-1], channels)), context.get_abi_sizeof(a.type.pointee))

@@ -90,7 +90,7 @@ def _emit(matrix, context, builder, args):
         for l, value in enumerate(line):
             if epilogue:
                 value = builder.fadd(value, added)
-                value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+                value = simd.at_least(builder, value, lowest)
             _write(builder, vector, value, target, _at(builder, d0, i, dr, l, dc))
 
 

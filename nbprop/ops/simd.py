@@ -225,7 +225,7 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
             with otherwise:
                 store_narrow(builder, results, c, targets, width)
         body = builder.block
-    _keeprolled(builder, body)
+    _keep_rolled(builder, body)
 
 
 def _fetch_next(builder, first, end, mr, vector, nv, c, c0, c_rows):
@@ -252,10 +252,10 @@ def rolled(builder, count):
     with cgutils.for_range(builder, count) as loop:
         yield loop.index
         body = builder.block
-    _keeprolled(builder, body)
+    _keep_rolled(builder, body)
 
 
-def _keeprolled(builder, body):
+def _keep_rolled(builder, body):
     """Describe the loop that the block `body` closes as one that is not to be unrolled."""
     module = builder.module
     wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])

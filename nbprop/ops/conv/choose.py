@@ -18,12 +18,15 @@ _forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
 _CHANNELS = 16
 _PHASES_CHANNELS = 128
 _INSIDE = {4: 0.55, 5: 0.7}  # of the tiles' outputs
-_DEPTH = 256  # terms of a sum of two taps' products at most: its relative error is 4e-6 then, 5.6e-6 at 512
+# Terms at most of a sum over stride phases, or of two taps: in float32 its relative error is then 4e-6. Two taps came
+# to 5.6e-6 over 512 terms, four phases of them to 8.5e-6 over 2048.
+_DEPTH = {4: 512, 5: 256}
+_ROWS = 1024  # phases' channels at most, whose sums a task of the weight gradient keeps in L2
 _TILES = 32
 # Operations below which half a dozen kernels more to compile cost more than they save: on maps of less than 12 x 12,
 # which mostly belong to small nets, and on larger ones.
 _OPERATIONS = 100_000_000, 60_000_000
-_FEWER = {4: "9 products become 2.25 per output, and the channels pay for the transforms",
+_FEWER = {4: "9 products become 2.25 per output (and stride phase), and the channels pay for the transforms",
           5: "4 products become 1.44 per output and stride phase, and the channels pay for the transforms"}
 _FEW_OF_A_PHASE = f"stride phases with sums over fewer than {_PHASES_CHANNELS} channels: transforms cost what they save"
 _FEW = f"sums over fewer than {_CHANNELS} channels: transforms cost more than they save"
@@ -62,7 +65,7 @@ def _winograd(kind, g):
     """Return (m, reason)."""
     forced = _forced.get()
     if forced is not None and fast.taps(g):
-        return forced and (5 if fast.taps(g) == 2 else forced), "by force"
+        return forced and (5 if fast.taps(g) == 2 else 4), "by force"
     return _unforced(kind, g)
 
 
@@ -70,7 +73,7 @@ def _unforced(kind, g):
     """Return (m, reason); every call of a pass asks, so the reasons are constants."""
     r = fast.taps(g)
     if not r:
-        return 0, "Winograd wants 3x3 with stride 1, or 4x4 with 2; one group and no more than full padding"
+        return 0, "Winograd wants 2x2 or 3x3, or so many taps per stride phase; one group; no more than full padding"
     m = 5 if r == 2 else 4
     # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
     channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]
@@ -79,8 +82,11 @@ def _unforced(kind, g):
         return 0, _FEW
     if phases > 1 and kind == "input" and channels < _PHASES_CHANNELS:
         return 0, _FEW_OF_A_PHASE
-    if r == 2 and kind != "weight" and channels * (phases if kind == "forward" else 1) > _DEPTH:
+    depth = channels * phases if kind == "forward" else channels
+    if (m == 5 or phases > 1) and kind != "weight" and depth > _DEPTH[m]:
         return 0, "the transformed sums would be too long for float32"
+    if phases > 1 and kind == "weight" and phases * g.C > _ROWS:
+        return 0, "a task's sums would not stay in its cache"
     outputs, tiles = fast.count(kind, g, m)
     if outputs < _INSIDE[m] * m * m * tiles:
         return 0, "tiles hang too far over the edge"
@@ -115,7 +121,7 @@ def exact():
 
 @contextlib.contextmanager
 def using_tile(m):
-    """Compute the enclosed convolutions with F(m x m, 3 x 3), 2x2 taps with F(5 x 5, 2 x 2), or with m = 0 directly."""
+    """Compute the enclosed convolutions by Winograd's algorithm wherever it fits (m = 4), or never (m = 0)."""
     token = _forced.set(m)
     try:
         yield

@@ -113,7 +113,7 @@ class _Phase(NamedTuple):
 
 
 def _phases(kind, g):
-    """Return the passes' stride phases: all of x together, from S a - P on, or with kind "input" each of dx apart."""
+    """Return the passes' stride phases: all of x together, from row a - P on, or with kind "input" each of dx apart."""
     vertical, horizontal = (_axis_phases(kind, *axis) for axis in ((g.H, g.OH, g.KH, g.SH, g.PH, g.DH),
                                                                    (g.W, g.OW, g.KW, g.SW, g.PW, g.DW)))
     pairs = [*itertools.product(vertical, horizontal)]
@@ -189,10 +189,10 @@ def _transformed(p, P, lanes):
 
 def _room(p, lanes, P):
     g, points = p.g, _points(p.g)
-    taps, S = p.phases.shape[1] - 2, len(p.phases)
+    kernel, S = p.phases.shape[1] - 2, len(p.phases)
     if p.staged:
-        return points * ((g.TB + _slice(g, P)) * P + 2 * lanes) + taps * _slice(g, P) * P
-    return max(points * (g.TB * (S * g.CP + g.OP) + 2 * lanes), taps * g.C * P)
+        return points * ((g.TB + _slice(g, P)) * P + 2 * lanes) + kernel * _slice(g, P) * P
+    return max(points * (g.TB * (S * g.CP + g.OP) + 2 * lanes), kernel * g.C * P)
 
 
 def _slice(g, P):
@@ -230,13 +230,13 @@ def _share_out(p, room, each, edges):
     return room[: tasks * each].reshape(tasks, each), edges[: tasks * edge].reshape(tasks, edge)
 
 
-def correlate(x, w, exchanged, b, y, passes, work, floor):
-    """Fill y (flat) with max(b + x correlated with w, floor), each pass its pixels.
+def correlate(x, w, exchanged, b, y, plans, work, floor):
+    """Fill y (flat) with max(b + x correlated with w, floor), each of the Passes its pixels.
 
     `w` (flat) has the memory order KH, KW, C, O; the input gradient takes its channels `exchanged`. `work` holds four
     flat arrays of the sizes of `memory`.
     """
-    for p in passes:
+    for p in plans:
         _correlate(x, w, exchanged, b, y, p, work, floor)
 
 
@@ -266,9 +266,9 @@ def _correlate(x, w, exchanged, b, y, p, work, floor):
                                              rooms, edges, floor, lanes, tasks)
 
 
-def weight_gradient(x, dy, dw, db, passes, work):
-    """Fill dw and db (flat) by the one pass; `work` holds flat arrays of the sizes of `gradient_memory`."""
-    (p,), (results, room, edges, constants) = passes, work
+def weight_gradient(x, dy, dw, db, plans, work):
+    """Fill dw and db (flat) by the one Pass; `work` holds flat arrays of the sizes of `gradient_memory`."""
+    (p,), (results, room, edges, constants) = plans, work
     g, lanes, P = p.g, simd.lanes(x.dtype), panel(p, x.dtype)
     rooms, edges = _share_out(p, room, _gradient_room(p, lanes), edges)
     tasks = len(rooms)

@@ -11,8 +11,8 @@ from nbprop.ops.conv import choose, fast, pack, plan, spread, wide
 
 __all__ = ["adjoint", "forward", "weight"]
 
-# Pixels above which copying the weights into panels costs less than sweeping them with gaps between their rows: the
-# copy is one pass over them, the sweep one per tile of 6 to 14 pixels.
+# Pixels above which the weights are packed ahead, for all blocks: the copy is one pass over them, the sweep one per
+# tile of 6 to 14 pixels. Of fewer pixels, if they are one block, whoever sweeps a panel packs it.
 _PACK_PIXELS = 512
 
 
