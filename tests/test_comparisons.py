@@ -66,7 +66,7 @@ def test_every_row_is_explained(capsys):
 def test_what_is_forced_is_explained():
     g = shapes.conv2d((1, 4, 6, 6), (4, 4, 3, 3), padding=1)
     assert choose.explain("forward", g, FLOAT) == ("direct", choose._FEW)
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         assert choose.explain("weight", g, FLOAT) == ("Winograd F(4x4, 3x3)", "by force")
 
 

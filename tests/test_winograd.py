@@ -57,7 +57,7 @@ def check_all_shapes(n, c, h, w, o, padding, dtype):
     made = problem(n, c, h, w, o, padding, dtype)
     with nbprop.exact_convolution():
         expected = passes(*made)
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         for ours, wanted in zip(passes(*made), expected):
             assert_close(ours, wanted, BOUND[np.dtype(dtype)])
 
@@ -71,7 +71,7 @@ def check_all_dilations(n, c, more, o, padding, dilation, dtype):
     made = problem(n, c, h, w, o, padding, dtype, dilation)
     with nbprop.exact_convolution():
         expected = passes(*made)
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         for ours, wanted in zip(passes(*made), expected):
             assert_close(ours, wanted, BOUND[np.dtype(dtype)])
 
@@ -88,7 +88,7 @@ def check_all_strides(n, c, more, o, padding, taps_and_stride):
     made = problem(n, c, h, w, o, padding, dtype, 1, kernel, tuple(stride))
     with nbprop.exact_convolution():
         expected = passes(*made)
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         for ours, wanted in zip(passes(*made), expected):
             assert_close(ours, wanted, BOUND[np.dtype(dtype)])
 
@@ -107,7 +107,7 @@ def test_in_many_blocks(check, small_blocks):
 def test_error_of_long_sums(channels, size, stride):
     """At 512 channels, and at the longest sums of two taps that the chooser takes."""
     made = problem(1, channels, 14, 14, 64, 1, np.float32, 1, (size, size), stride)
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         tuned = passes(*made)
     doubled = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in made]
     with nbprop.exact_convolution():
@@ -150,7 +150,7 @@ def test_a_layer_that_was_exact_is_fast_again():
 
 
 def test_empty_batch_by_force():
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         for a in passes(*problem(0, 3, 8, 8, 4, 1, np.float32)):
             assert not a.any()
 
@@ -160,7 +160,7 @@ def test_fused_relu_and_nan():
     x[1, 3, 4, 4] = np.nan
     g = conv2d(x.shape, w.shape, 1, padding)
     y = np.empty_like(normal((2, 20, 9, 9), np.float32))
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         plain = conv2d_forward(x, w, b, padding=padding)
         from nbprop import layout
 
@@ -176,7 +176,7 @@ def test_transposed_convolution_with_bias_and_relu():
     layer[0].weight.data[:], layer[0].bias.data[:] = w, b
     with nbprop.exact_convolution():
         expected = conv_transpose2d_forward(x, w, b, 2, 1)
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         assert_close(conv_transpose2d_forward(x, w, b, 2, 1), expected, 5e-6)
         assert_close(layer(x), np.maximum(expected, 0), 5e-6)
 
@@ -193,7 +193,7 @@ def passes(x, w, dy, **rest):
             *conv2d_backward_weight(dy, x, w.shape, **rest))
 wide, strided = normal((7, 33, 26, 28), "f4", 3), normal((40, 33, 4, 4), "f4", 4)
 def run():
-    with choose.using_tile(4):
+    with choose.using_winograd(True):
         return *passes(x, w, dy, padding=1), *passes(wide, strided, dy, padding=1, stride=2)
 """)
 

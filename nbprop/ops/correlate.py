@@ -9,7 +9,7 @@ from numba import prange
 from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
 
-__all__ = ["correlate", "panel_width", "panels_size", "plan", "settle"]
+__all__ = ["correlate", "pack_rows", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
@@ -157,15 +157,13 @@ def _kernels(mr, nv, kw):
             a0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
             o = g * p.OG + panel * P
             y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
-            width = min(end * P, p.OG) - panel * P
+            weights, w0, pitch = w, (g * panels + panel) * step, ldw
             if room.size:
-                w0, rows = panel * p.KH * p.KW * p.CG * P, p.KH * p.KW * p.CG
-                _pack(w, panel * P, ldw, room, w0, rows, width, P)
-                sweep(x, a0, a_rows, room, w0, P, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb, runb,
-                      floor)
-            else:
-                sweep(x, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows, regions[first:last],
-                      width, P, p, khb, runb, floor)
+                rows = p.KH * p.KW * p.CG
+                pack_rows(w, room, 1, p.OG, rows, P, panel * rows, (panel + 1) * rows)
+                weights, w0, pitch = room, panel * rows * P, P
+            sweep(x, a0, a_rows, weights, w0, pitch, bias, o, y, y0, c_rows, regions[first:last],
+                  min(end * P, p.OG) - panel * P, P, p, khb, runb, floor)
 
     @jit.driver
     def correlate_tasks(x, y, w, ldw, step, room, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
@@ -178,12 +176,15 @@ def _kernels(mr, nv, kw):
 
 
 @jit.kernel
-def _pack(w, at, ldw, packed, into, rows, width, P):
-    """Copy `width` channels of each row, and fill up with zeros to P."""
-    for k in range(rows):
-        simd.copy(w, at + k * ldw, packed, into + k * P, width)
-        if width < P:
-            simd.clear(packed, into + k * P + width, P - width)
+def pack_rows(w, packed, G, OG, K, P, first, last):
+    """Copy rows first .. last - 1 of the (G panels K) rows of P, from weights with rows of G OG channels."""
+    panels = (OG + P - 1) // P
+    for row in range(first, last):
+        slab, k = row // K, row % K
+        g, panel = slab // panels, slab % panels
+        width = min(P, OG - panel * P)
+        simd.copy(w, (k * G + g) * OG + panel * P, packed, row * P, width)
+        simd.clear(packed, row * P + width, P - width)
 
 
 def _sweep(mr, nv):

@@ -49,7 +49,7 @@ def _product(taps):
 def _emit(taps, context, builder, args):
     row, end, a, a0, a_rows, n, sn, count, st, b, b0, bn, bt, init, i0, c, c0, c_rows, channels, floor, far = args
     int64 = simd.int64
-    vector = ir.VectorType(a.type.pointee, simd.vector_bytes() // context.get_abi_sizeof(a.type.pointee))
+    vector = simd.register(context, a)
     lowest = simd.broadcast(builder, vector, floor)
     acc = [cgutils.alloca_once(builder, vector) for _ in range(ROWS)]
     whole = builder.and_(channels, int64(-vector.count))
@@ -84,7 +84,7 @@ def _emit(taps, context, builder, args):
         with builder.if_then(builder.and_(far, near)):
             following = builder.add(a0, builder.mul(n, sn))
             simd.fetch(builder, a, builder.add(following, left[0]),
-                       builder.add(following, builder.add(left[-1], channels)), context.get_abi_sizeof(a.type.pointee))
+                       builder.add(following, builder.add(left[-1], channels)))
         left, right = [builder.gep(a, [builder.add(a0, r)]) for r in left], [builder.add(c0, r) for r in right]
         with cgutils.for_range_slice(builder, int64(0), whole, int64(vector.count)) as (channel, _):
             for value, target in zip(sums(left, channel, None), right):
@@ -112,11 +112,10 @@ def sweep(kw):
 
     @jit.kernel
     def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor):
+        sh, sw, far = p.DH * p.W * p.C, p.DW * p.C, p.N * p.H * p.W * p.C > _FAR
         for region in range(regions.shape[0]):
             first, last, kh0, kh1, kw0, kw1 = regions[region]
-            a, sh, sw = a0 + o + (kh0 * p.DH * p.W + kw0 * p.DW) * p.C, p.DH * p.W * p.C, p.DW * p.C
-            far = p.N * p.H * p.W * p.C > _FAR
-            b, count = w0 + (kh0 * p.KW + kw0) * ldw, kw1 - kw0
+            a, b, count = a0 + o + kh0 * sh + kw0 * sw, w0 + (kh0 * p.KW + kw0) * ldw, kw1 - kw0
             if count == p.KW:
                 whole(first, last, x, a, a_rows, kh1 - kh0, sh, count, sw, w, b, p.KW * ldw, ldw, bias, o,
                       y, y0, c_rows, width, floor, far)

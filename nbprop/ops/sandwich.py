@@ -55,7 +55,7 @@ def clipped(matrix):
 
 def _emit_clipped(matrix, context, builder, args):
     source, s0, sr, sc, target, d0, dr, dc, zeros, r0, r1, q0, q1, width = args
-    vector = _vector(context, source)
+    vector = simd.register(context, source)
     size = len(matrix[0])
     alive = simd.masks(builder, width, vector.count, 1)
 
@@ -72,12 +72,12 @@ def _emit_clipped(matrix, context, builder, args):
 
     for i, line in enumerate(_both_sides(builder, vector, matrix, read)):
         for l, value in enumerate(line):
-            _write(builder, vector, value, target, _at(builder, d0, i, dr, l, dc))
+            simd.store(builder, value, target, _at(builder, d0, i, dr, l, dc), 0, None)
 
 
 def _emit(matrix, context, builder, args):
     source, s0, sr, sc, target, d0, dr, dc, *epilogue = args
-    vector = _vector(context, source)
+    vector = simd.register(context, source)
     if epilogue:
         bias, b0, floor = epilogue
         added = simd.load(builder, vector, bias, b0, 0, None)
@@ -91,21 +91,11 @@ def _emit(matrix, context, builder, args):
             if epilogue:
                 value = builder.fadd(value, added)
                 value = simd.at_least(builder, value, lowest)
-            _write(builder, vector, value, target, _at(builder, d0, i, dr, l, dc))
-
-
-def _vector(context, pointer):
-    element = pointer.type.pointee
-    return ir.VectorType(element, simd.vector_bytes() // context.get_abi_sizeof(element))
+            simd.store(builder, value, target, _at(builder, d0, i, dr, l, dc), 0, None)
 
 
 def _at(builder, start, i, step_i, j, step_j):
     return builder.add(start, builder.add(builder.mul(simd.int64(i), step_i), builder.mul(simd.int64(j), step_j)))
-
-
-def _write(builder, vector, value, target, start):
-    where = builder.bitcast(builder.gep(target, [start]), vector.as_pointer())
-    builder.store(value, where, align=element_bytes(vector.element))
 
 
 def _both_sides(builder, vector, matrix, read):
@@ -115,11 +105,6 @@ def _both_sides(builder, vector, matrix, read):
     half = [_product(builder, vector, matrix, [read(k, j) for k in range(size)]) for j in range(size)]
     for i in range(len(matrix)):
         yield _product(builder, vector, matrix, [half[j][i] for j in range(size)])
-
-
-def element_bytes(element):
-    """Return 4 or 8."""
-    return 4 if isinstance(element, ir.FloatType) else 8
 
 
 def _product(builder, vector, matrix, values):

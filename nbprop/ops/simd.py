@@ -21,8 +21,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 __all__ = ["apart", "at_least", "broadcast", "clear", "copy", "fetch", "fmuladd", "int64", "lanes", "load", "masks",
-           "pointer_or_number", "prefetch", "product", "registers", "rolled", "store", "store_narrow", "take_panel",
-           "transpose_square", "vector_bytes"]
+           "pointer_or_number", "prefetch", "product", "register", "registers", "rolled", "store", "store_narrow",
+           "take_panel", "transpose_square", "vector_bytes"]
 
 # LLVM's name of an element, and its bytes.
 _ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
@@ -52,6 +52,12 @@ def registers() -> int:
     """Return how many vector registers the processor has: 32 with AVX-512 or on Arm, 16 with AVX2 or SSE."""
     arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))
     return 32 if arm or vector_bytes() == 64 else 16
+
+
+def register(context, pointer):
+    """Return the type of a register full of what `pointer` points to."""
+    element = pointer.type.pointee
+    return ir.VectorType(element, vector_bytes() // context.get_abi_sizeof(element))
 
 
 def lanes(dtype) -> int:
@@ -107,7 +113,7 @@ def resident(rows, depth):
 
 def _emit_resident(rows, depth, context, builder, args):
     a, a0, sa, b, b0, sb, c, c0, sc, count = args
-    vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
+    vector = register(context, a)
     right = [load(builder, vector, b, builder.add(b0, builder.mul(sb, int64(k))), 0, None) for k in range(depth)]
     with cgutils.for_range_slice(builder, int64(0), count, int64(rows)) as (first, _):
         at = [builder.add(first, int64(m)) for m in range(rows)]
@@ -140,7 +146,7 @@ def take_panel(nv):
 
 def _emit_take(nv, context, builder, args):
     source, start, step, target, count, sums, o, width = args
-    vector = ir.VectorType(source.type.pointee, vector_bytes() // context.get_abi_sizeof(source.type.pointee))
+    vector = register(context, source)
     totals = [cgutils.alloca_once(builder, vector) for _ in range(nv)]
     some = masks(builder, width, vector.count, nv)
     for j, total in enumerate(totals):
@@ -180,7 +186,7 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
     """Emit the whole product: tiles one after another, each with its accumulators, three loops and an epilogue."""
     (row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
      c, c0, c_rows, width, floor) = args
-    vector = ir.VectorType(a.type.pointee, vector_bytes() // context.get_abi_sizeof(a.type.pointee))
+    vector = register(context, a)
     acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
     entries = [*itertools.product(range(mr), range(nv))]
     whole, lowest = builder.icmp_signed("==", width, int64(nv * vector.count)), broadcast(builder, vector, floor)
@@ -318,9 +324,8 @@ def transpose_square(typingctx, source, start, stride, target, at, step):
     def emit(context, builder, signature, args):
         source, start, stride, target, at, step = (
             pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
-        element = source.type.pointee
-        size = vector_bytes() // context.get_abi_sizeof(element)
-        vector = ir.VectorType(element, size)
+        vector = register(context, source)
+        size = vector.count
         rows = [load(builder, vector, source, builder.add(start, builder.mul(stride, int64(i))), 0, None)
                 for i in range(size)]
         distance = 1
@@ -373,15 +378,15 @@ def prefetch(typingctx, a, start, stop):
 
     def emit(context, builder, signature, args):
         a, start, stop = (pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args))
-        fetch(builder, a, start, stop, context.get_abi_sizeof(a.type.pointee))
+        fetch(builder, a, start, stop)
         return context.get_dummy_value()
 
     return types.void(a, start, stop), emit
 
 
-def fetch(builder, a, start, stop, itemsize):
+def fetch(builder, a, start, stop):
     """Emit `prefetch`."""
-    with cgutils.for_range_slice(builder, start, stop, int64(64 // itemsize)) as (i, _):
+    with cgutils.for_range_slice(builder, start, stop, int64(64 // _ELEMENTS[a.type.pointee][1])) as (i, _):
         _fetch_line(builder, a, i, 0, 2)
 
 

@@ -5,9 +5,10 @@ import contextvars
 
 from nbprop.ops.conv import fast, plan, spread, wide
 
-__all__ = ["exact", "exact_convolution", "explain", "forced", "largest_tiles", "using_tile", "winograd_tile"]
+__all__ = ["exact", "exact_convolution", "explain", "forced", "largest_tiles", "using_winograd",
+           "winograd_tile"]
 
-_forced = contextvars.ContextVar("nbprop_winograd_tile", default=None)
+_forced = contextvars.ContextVar("nbprop_winograd", default=None)
 
 # Measured against the direct kernel on two cores (Zen 5, AVX-512), forward | weight gradient, channels in and out:
 # 8: 0.7 | 0.8    16: 1.6 | 1.5    64: 2.1 | 2.0    256 (14 x 14): 2.1 | 1.9    512 (7 x 7, 32 tiles): 1.2 | 1.1
@@ -63,9 +64,9 @@ def explain(kind, g, dtype):
 
 def _winograd(kind, g):
     """Return (m, reason)."""
-    forced = _forced.get()
-    if forced is not None and fast.taps(g):
-        return forced and (5 if fast.taps(g) == 2 else 4), "by force"
+    r = fast.taps(g)
+    if _forced.get() is not None and r:
+        return fast.TILE[r] if _forced.get() else 0, "by force"
     return _unforced(kind, g)
 
 
@@ -74,7 +75,7 @@ def _unforced(kind, g):
     r = fast.taps(g)
     if not r:
         return 0, "Winograd wants 2x2 or 3x3, or so many taps per stride phase; one group; no more than full padding"
-    m = 5 if r == 2 else 4
+    m = fast.TILE[r]
     # Direct, few outputs leave lanes empty as well: what counts is how many channels a sum runs over.
     channels = {"forward": g.C, "input": g.O, "weight": min(g.C, g.O)}[kind]
     phases = g.SH * g.SW
@@ -110,7 +111,7 @@ def _direct(kind, g):
 
 
 def forced():
-    """Return the tile by force, 0 for the direct kernel; None where the chooser is free."""
+    """Return whether Winograd's algorithm or the direct kernel is taken by force; None where the chooser is free."""
     return _forced.get()
 
 
@@ -120,9 +121,9 @@ def exact():
 
 
 @contextlib.contextmanager
-def using_tile(m):
-    """Compute the enclosed convolutions by Winograd's algorithm wherever it fits (m = 4), or never (m = 0)."""
-    token = _forced.set(m)
+def using_winograd(wanted):
+    """Compute the enclosed convolutions by Winograd's algorithm wherever it fits, or with `wanted` false never."""
+    token = _forced.set(wanted)
     try:
         yield
     finally:
@@ -138,4 +139,4 @@ def exact_convolution():
         with nbprop.exact_convolution():
             y = model(x)
     """
-    return using_tile(0)
+    return using_winograd(False)

@@ -35,8 +35,7 @@ def _sizes(g, dtype, tiles, threads):
     rooms = []
     for kind, m in zip(("forward", "input", "weight"), tiles):
         for q in fast.passes(kind, g, m, dtype) if m else ():
-            weights = g.KH * g.KW * g.C * g.O
-            rooms.append(fast.gradient_memory(q, dtype, weights) if kind == "weight" else fast.memory(q, dtype))
+            rooms.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
     return max(outer.memory(p, dtype), wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*rooms))
 
 

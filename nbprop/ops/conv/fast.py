@@ -10,7 +10,7 @@ from nbprop import jit
 from nbprop.ops import dense, outer, simd
 from nbprop.ops.conv import plan, winograd, winograd_weight
 
-__all__ = ["Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
+__all__ = ["TILE", "Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
            "weight_gradient"]
 
 # Bytes of a block's transformed tiles and products, which stay in L2 beside the next block's input, fetched meanwhile
@@ -33,6 +33,9 @@ _CHUNK_BLOCK = 256 * 1024
 _RESULTS = 4 * 1024 * 1024
 _CHUNKS = (4, 48), (16, 192)  # of the tiles: up to 4 of at least 48 each, or up to 16 of at least 192
 _RUN = 512  # tiles that one sum runs over before it is added to the others
+
+
+TILE = {0: 0, 2: 5, 3: 4}  # m for r taps
 
 
 def taps(g):
@@ -146,7 +149,7 @@ def _weight_pass(g, itemsize, mr, nv, P, phases):
     byte, S = _points(g) * itemsize, len(phases)
     slab = max(1, min(_SUMS // (byte * S * g.C * P), g.OP // P)) * P
     spread = max(min(most, g.TILES // least) for most, least in _CHUNKS)
-    chunks = max(1, min(spread, _RESULTS // (itemsize * phases[:, 2:].size * g.C * g.O)))
+    chunks = max(1, min(spread, _RESULTS // (itemsize * _weights(g, phases))))
     chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
     rows = np.minimum(np.arange(-(-S * g.C // mr) * mr), S * g.C - 1)
     each = byte * (S * g.CP + slab)
@@ -200,16 +203,21 @@ def _slice(g, P):
     return max(1, min(g.C, _SLICE // (_points(g) * P)))
 
 
-def gradient_memory(p, dtype, weights):
+def gradient_memory(p, dtype):
     """Return the elements that the weight gradient needs: chunks' results, blocks and sums, edges, ones and zeros."""
     tasks = jit.threads()
     room = tasks * _gradient_room(p, simd.lanes(dtype))
-    return [p.chunks * _result(weights, p.g.O), room, tasks * _edge(p), 2 * panel(p, dtype)]
+    return [p.chunks * _result(p), room, tasks * _edge(p), 2 * panel(p, dtype)]
 
 
-def _result(weights, outputs):
+def _result(p):
     """Return the elements of a chunk's dw and db, on cache lines of its own."""
-    return -(-(weights + outputs) // 16) * 16
+    return -(-(_weights(p.g, p.phases) + p.g.O) // 16) * 16
+
+
+def _weights(g, phases):
+    """Return the elements of dw: all phases' taps are the kernel's."""
+    return phases[:, 2:].size * g.C * g.O
 
 
 def _gradient_room(p, lanes):
@@ -236,17 +244,18 @@ def correlate(x, w, exchanged, b, y, plans, work, floor):
     `w` (flat) has the memory order KH, KW, C, O; the input gradient takes its channels `exchanged`. `work` holds four
     flat arrays of the sizes of `memory`.
     """
+    g, bias = plans[0].g, work[3]
+    bias[: g.O] = b
+    bias[g.O : g.OP + panel(plans[0], x.dtype)] = 0
     for p in plans:
-        _correlate(x, w, exchanged, b, y, p, work, floor)
+        _correlate(x, w, exchanged, y, p, work, floor)
 
 
-def _correlate(x, w, exchanged, b, y, p, work, floor):
+def _correlate(x, w, exchanged, y, p, work, floor):
     g, (shared, room, edges, bias) = p.g, work
     lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
     rooms, edges = _share_out(p, room, _room(p, lanes, P), edges)
     tasks = len(rooms)
-    bias[: g.O] = b
-    bias[g.O : g.OP + P] = 0
     if p.staged:
         take, finish = winograd.staged(g.M, p.mr, p.nv)
         for first in range(0, g.TILES, g.TB):
@@ -274,8 +283,8 @@ def weight_gradient(x, dy, dw, db, plans, work):
     tasks = len(rooms)
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
-    partials = results[: p.chunks * _result(dw.size, db.size)].reshape(p.chunks, -1)
+    partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
-        x, dy, p.phases, partials, dw.size, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
+        x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
         _RUN // g.TB * g.TB, lanes, tasks)
     outer.add_chunks(partials, dw, db, tasks)

@@ -13,36 +13,22 @@ from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
+from nbprop.ops.correlate import pack_rows
 
 __all__ = ["pack", "pack_reversed", "pack_transposed", "transpose_panel"]
-
-
-@jit.kernel
-def _pack_rows(w, packed, G, OG, K, P, first, last):
-    """Copy rows first .. last - 1 of the (G panels K) rows of P."""
-    panels = (OG + P - 1) // P
-    for row in range(first, last):
-        slab, k = row // K, row % K
-        g, panel = slab // panels, slab % panels
-        source, width = k * G * OG + g * OG + panel * P, min(P, OG - panel * P)
-        into, out_of = packed[row * P : (row + 1) * P], w[source : source + width]
-        for j in range(width):
-            into[j] = out_of[j]
-        for j in range(width, P):
-            into[j] = 0
 
 
 @jit.driver
 def _pack_tasks(w, packed, G, OG, K, P, rows, tasks):
     for task in prange(0, tasks):
-        _pack_rows(w, packed, G, OG, K, P, task * rows // tasks, (task + 1) * rows // tasks)
+        pack_rows(w, packed, G, OG, K, P, task * rows // tasks, (task + 1) * rows // tasks)
 
 
 def pack(w, packed, G, OG, K, P, tasks):
     """Pack weights (flat, memory KH, KW, C, O) for the forward pass; K = KH KW C/G."""
     rows = G * -(-OG // P) * K
     if tasks == 1:
-        _pack_rows(w, packed, G, OG, K, P, 0, rows)
+        pack_rows(w, packed, G, OG, K, P, 0, rows)
     else:
         _pack_tasks(w, packed, G, OG, K, P, rows, tasks)
 

@@ -90,20 +90,20 @@ def _add(source, start, target, at, count):
 
 @functools.cache
 def accumulate(m, mr, nv):
-    """Make the driver that fills a row of `partials`, dw (of the size `weights`) and db, for each chunk of the tiles.
+    """Make the driver that fills a row of `partials`, dw and db, for each chunk of the tiles.
 
     Within a chunk each `run` of tiles is summed apart: in float32 a sum's error grows with its length.
     """
     transform, multiply, give = _steps(m, mr, nv)
     add_rows = simd.product(1, nv, True)
-    n = len(B[m])
+    n, r = len(B[m]), len(G[m][0])
     points = n**2
 
     @jit.kernel
-    def accumulate_task(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory, edge, run,
-                        lanes, task, tasks):
+    def accumulate_task(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edge, run, lanes,
+                        task, tasks):
         P, S, chunks, slabs = nv * lanes, phases.shape[0], partials.shape[0], (g.OP + SO - 1) // SO
-        lowest = x.dtype.type(-np.inf)
+        weights, lowest = S * r * r * g.C * g.O, x.dtype.type(-np.inf)
         split = points * (g.TB * S * g.CP + lanes)
         rest = split + points * (g.TB * SO + lanes)
         outside = edge[edge.size - lanes :]
@@ -128,10 +128,9 @@ def accumulate(m, mr, nv):
                     give(sums, dw, phases, start - begin >= run, g, SO, o0, edge, lanes)
 
     @jit.driver
-    def accumulate(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes,
-                   tasks):
+    def accumulate(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes, tasks):
         for task in prange(0, tasks):
-            accumulate_task(x, dy, phases, partials, weights, ones, zeros, row, g, SO, a_rows, c_rows, memory[task],
+            accumulate_task(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory[task],
                             edges[task], run, lanes, task, tasks)
 
     return accumulate
