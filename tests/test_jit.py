@@ -156,3 +156,13 @@ def test_what_closes_over_other_packages_is_not_cached():
     ours = next(v for v in vars(rectifiers).values() if hasattr(v, "py_func"))
     assert made(ours)[0][0].startswith("nbprop.")
     assert made(3) == made(3) != made(4)
+
+
+def test_a_scalar_runs_from_python_too():
+    """In CUDA's simulator kernels are plain Python, and call them so."""
+
+    @jit.scalar
+    def doubled(v):
+        return 2 * v
+
+    assert doubled(0.5) == 1.0
