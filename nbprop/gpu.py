@@ -13,6 +13,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import math
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,6 +35,8 @@ except Exception as e:  # NumPy 2.5 dropped names that numba-cuda uses: whatever
     raise ImportError(f"numba-cuda {importlib.metadata.version('numba_cuda')} does not import beside NumPy "
                       f"{np.__version__} ({e}); install an older NumPy, or a newer numba-cuda") from e
 
+if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small arrays take few blocks, and that is as it should be
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if not SIMULATED:
     from numba.cuda.extending import intrinsic  # noqa: F401  (for twins that emit instructions of their own)

@@ -1,8 +1,8 @@
-"""The only place that spells Numba's options: three decorators, their cache, and the thread count.
+"""The only place that spells Numba's options: four decorators, their cache, and the thread count.
 
     reference   plain loops that read like the derivation; strict IEEE arithmetic, serial
-    kernel      a serial loop nest; the unit that is compiled, cached and called from drivers
-    driver      a thin ``prange`` loop over tasks, each one call of a kernel
+    kernel      a serial loop nest; the unit that is compiled and cached
+    driver      a kernel that does one of several tasks; who calls it gets all of them done, on all threads
     scalar      a scalar formula, inlined into the kernels that name it
 
 All four are lazy (nothing compiles at import) and cached on disk, in a folder named by our version and a hash
@@ -20,13 +20,15 @@ import tempfile
 import warnings
 
 import numba
-from numba import njit
+from numba import njit, prange
 from numba.core import config
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 from numba.np.ufunc import parallel
+
+from nbprop import distribute
 
 __all__ = ["cache_folder", "driver", "kernel", "reference", "scalar", "threads"]
 
@@ -71,18 +73,26 @@ def kernel(function=None, *, reassoc=False, allocates=False):
 
 
 def driver(function=None, *, allocates=False):
-    """Compile a thin parallel loop over tasks, `for task in prange(0, tasks)`.
+    """Compile a kernel that takes `task, tasks` last and does that task alone; it is called without `task`.
 
-    With the 0 left out, Numba compiles the kernel in it twice: once for a signed `task`, and once for an unsigned one.
+    Tasks run side by side, in any order, on any thread: each writes what no other reads. With one task no thread is
+    woken. Whoever calls says how many, `threads()` or more.
     """
     if function is None:
         return functools.partial(driver, allocates=allocates)
-    return _cached(njit(parallel=True, fastmath=_FLAGS, _nrt=allocates, **_COMMON)(function))
+    task = kernel(function, allocates=allocates)
+    launch = distribute.launcher(task, _run_tasks)
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(launch, name, getattr(function, name))
+    return _cached(njit(_nrt=False, **_COMMON)(launch), functools.partial(_LauncherCache, task))
 
 
 def scalar(function):
     """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
-    return njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(function)
+    formula = njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(function)
+    # What numba-cuda compiles it with: there any flag is all of them, and (-1)^2 by 2^(2 log2(-1)) not a number.
+    formula.targetoptions = {name: value for name, value in formula.targetoptions.items() if name != "fastmath"}
+    return formula
 
 
 def cache_folder() -> pathlib.Path:
@@ -100,13 +110,13 @@ class _Cache(FunctionCache):
 
     def __init__(self, py_func):
         super().__init__(py_func)
-        self._cells = _cells(py_func)
+        self.cells = _cells(py_func)
 
     def _index_key(self, sig, codegen):
-        return sig, codegen.magic_tuple(), self._cells
+        return sig, codegen.magic_tuple(), self.cells
 
     def load_overload(self, sig, target_context):
-        if self._cells is None:
+        if self.cells is None:
             return None
         try:
             return super().load_overload(sig, target_context)
@@ -117,13 +127,26 @@ class _Cache(FunctionCache):
             return None
 
     def save_overload(self, sig, data):
-        if self._cells is None:
+        if self.cells is None:
             return
         try:
             with _one_writer():
                 super().save_overload(sig, data)
         except OSError as e:  # a full disk costs speed, not the run
             warnings.warn(f"nbprop: {self._py_func.__qualname__} was compiled but not cached: {e}", stacklevel=2)
+
+
+class _LauncherCache(_Cache):
+    """The cache of a launcher, which holds no kernel: that is looked for in its own."""
+
+    def __init__(self, task, launch):
+        super().__init__(launch)
+        self._task, within = task, task._cache.cells
+        self.cells = None if within is None else (launch.__module__, launch.__qualname__, within)
+
+    def load_overload(self, sig, target_context):
+        distribute.prepare(self._task, _run_tasks, *sig)
+        return super().load_overload(sig, target_context)
 
 
 @contextlib.contextmanager
@@ -160,12 +183,12 @@ def _cells(function):
     return tuple(found)
 
 
-def _cached(dispatcher):
+def _cached(dispatcher, cache=_Cache):
     """Give a dispatcher our cache, in our folder, whatever NUMBA_CACHE_DIR says for other people's code."""
     before = config.CACHE_DIR
     config.CACHE_DIR = str(_FOLDER)
     try:
-        dispatcher._cache = _Cache(dispatcher.py_func)
+        dispatcher._cache = cache(dispatcher.py_func)
     finally:
         config.CACHE_DIR = before
     return dispatcher
@@ -205,3 +228,11 @@ def _is_ours(folder: pathlib.Path) -> bool:
 
 _SOURCES = _hash_of_sources()
 _FOLDER = _writable_folder()
+
+
+@_cached
+@njit(parallel=True, _nrt=False, **_COMMON)
+def _run_tasks(address, data, tasks):
+    """The one parallel loop of the library, see `distribute`."""
+    for task in prange(0, tasks):  # with the 0 left out, Numba compiles the body twice: for signed and unsigned tasks
+        distribute.call(address, data, task)

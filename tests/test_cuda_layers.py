@@ -11,6 +11,7 @@ from oracle import assert_close, normal
 
 from nbprop import models, nn
 from nbprop.lent import Lent
+from nbprop.nn.init import manual_seed
 
 pytestmark = KERNELS
 
@@ -105,6 +106,7 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_equal_the_cpu(name, gpu):
     make, shape = LAYERS[name]
+    manual_seed(0)  # of norms over 12 numbers one draw in 60 loses two digits, on the CPU too
     layer = make()
     passes(layer, normal(shape, np.float32), gpu)
 

@@ -17,7 +17,7 @@ import pytest
 from cuda_cases import arguments_of, every_case
 from device import COMPILER
 
-from nbprop import precision
+from nbprop import nn, precision
 from nbprop.shapes import Linear
 
 pytestmark = COMPILER
@@ -98,6 +98,14 @@ def test_dense_kernels_move_sixteen_bytes(products, instructions, launches, monk
         code = compiled(kernel, types, CAPABILITIES[-1])
         for instruction in instructions:
             assert instruction in code, f"{kernel.py_func.__name__} has no {instruction}"
+
+
+def test_formulas_are_compiled_without_fast_math(launches):
+    """x^p as 2^(p log2 x) is no number for a negative x, see jit.scalar."""
+    gpu = importlib.import_module("nbprop.gpu")
+    nn.Power(2.0).forward(gpu.empty((64,), np.float32))
+    (kernel, types), = launches
+    assert "lg2.approx" not in compiled(kernel, types, CAPABILITIES[-1])
 
 
 def compiled(kernel, types, capability):

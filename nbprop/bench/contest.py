@@ -12,6 +12,10 @@ from nbprop.bench import clock
 __all__ = ["Contest", "Result", "WrongResult", "geometric_mean", "relative_error", "run"]
 
 
+# A peer must do the same work, however it sums: cuDNN's weight gradient over 4096 images is off by 4e-5.
+_PEERS = 1e-3
+
+
 class WrongResult(Exception):
     """A timed function does not compute what it should."""
 
@@ -70,9 +74,10 @@ class Result(NamedTuple):
 def run(contest, **race):
     """Check every contestant against float64, then time them in turns, as `clock.race` is told."""
     for who, error in contest.errors().items():
-        if not error <= contest.tolerance:
+        allowed = contest.tolerance if who == "ours" else max(contest.tolerance, _PEERS)
+        if not error <= allowed:
             raise WrongResult(f"{contest.name} {contest.pass_}: {who} is off by {error:.1e} from float64 "
-                              f"(allowed: {contest.tolerance:.0e})")
+                              f"(allowed: {allowed:.0e})")
     ours, *peers = clock.race([contest.ours, *contest.peers.values()], **race)
     best = min(zip(peers, contest.peers), default=(None, None))
     return Result(contest.name, contest.pass_, ours, *best, contest.flops, contest.bytes)

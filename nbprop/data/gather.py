@@ -1,8 +1,7 @@
 """Pick rows, convert and scale them in one pass: the kernel that makes a batch."""
 
-from numba import prange
-
 from nbprop import jit
+from nbprop.ops.flat import share
 
 __all__ = ["copy_rows", "scale_rows"]
 
@@ -11,27 +10,16 @@ _SERIAL = 1 << 18  # values: about 20 us of work, below which a parallel region 
 
 def scale_rows(source, order, factor, offset, out):
     """Set out[i, k] = source[order[i], k] * factor[k] + offset[k]."""
-    n, values = out.shape
-    tasks = jit.threads() if n * values >= _SERIAL else 1
-    if tasks == 1:
-        _scale(source, order, factor, offset, out, 0, n)
-    else:
-        _scale_parallel(source, order, factor, offset, out, min(tasks, n))
-
-
-@jit.kernel
-def _scale(source, order, factor, offset, out, start, stop):
-    for i in range(start, stop):
-        row = order[i]
-        for k in range(out.shape[1]):
-            out[i, k] = out.dtype.type(source[row, k]) * factor[k] + offset[k]
+    _scale(source, order, factor, offset, out, 1 if out.size < _SERIAL else jit.threads())
 
 
 @jit.driver
-def _scale_parallel(source, order, factor, offset, out, tasks):
-    n = out.shape[0]
-    for t in prange(0, tasks):
-        _scale(source, order, factor, offset, out, t * n // tasks, (t + 1) * n // tasks)
+def _scale(source, order, factor, offset, out, task, tasks):
+    begin, end = share(len(out), task, tasks)
+    for i in range(begin, end):
+        row = order[i]
+        for k in range(out.shape[1]):
+            out[i, k] = out.dtype.type(source[row, k]) * factor[k] + offset[k]
 
 
 @jit.kernel

@@ -4,10 +4,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
+from nbprop.ops.flat import share
 
 __all__ = ["correlate", "pack_rows", "panel_width", "panels_size", "plan", "settle"]
 
@@ -122,38 +122,31 @@ def settle(w, ldw, bias, p, floor, room=None):
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
-    serial, parallel = _kernels(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
+    driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
     if room is None or dense.blocks(p) > 1 or p.N * p.OH * p.OW < _PACK_ROWS:
         room = np.zeros(0, w.dtype)
-    arguments = (w, ldw, step, room, bias, np.array(p, np.int64), *tables, width, shares, khb, runb, floor)
-
-    def run(x, y):
-        if tasks == 1:
-            serial(x, y, *arguments, 0, 1)
-        else:
-            parallel(x, y, *arguments, tasks)
-
-    return run if items else lambda x, y: None
+    arguments = (w, ldw, step, room, bias, np.array(p, np.int64), *tables, width, shares, khb, runb, floor, tasks)
+    return (lambda x, y: driver(x, y, *arguments)) if items else lambda x, y: None
 
 
 @functools.cache
-def _kernels(mr, nv, kw):
-    """Make the serial kernel for one tile size, or depthwise kernels of `kw` columns, and the driver that runs it."""
+def _driver(mr, nv, kw):
+    """Make the driver for one tile size, or for depthwise kernels of `kw` columns."""
     sweep = lanewise.sweep(kw) if kw else _sweep(mr, nv)
 
-    @jit.kernel
-    def correlate_task(x, y, w, ldw, step, room, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
-                       floor, task, tasks):
+    @jit.driver
+    def correlate_items(x, y, w, ldw, step, room, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
+                        floor, task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands * p.G * shares
-        for item in range(task * items // tasks, (task + 1) * items // tasks):
-            slab, share = item // shares, item % shares
+        for item in range(*share(items, task, tasks)):
+            slab, part = item // shares, item % shares
             block, g = slab // p.G, slab % p.G
             n0, band = block // bands * p.NB, block % bands
             first, last = kinds[band, int(n0 + p.NB > p.N)]
-            panel, end = share * panels // shares, (share + 1) * panels // shares
+            panel, end = share(panels, part, shares)
             a0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
             o = g * p.OG + panel * P
             y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
@@ -165,14 +158,7 @@ def _kernels(mr, nv, kw):
             sweep(x, a0, a_rows, weights, w0, pitch, bias, o, y, y0, c_rows, regions[first:last],
                   min(end * P, p.OG) - panel * P, P, p, khb, runb, floor)
 
-    @jit.driver
-    def correlate_tasks(x, y, w, ldw, step, room, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
-                        floor, tasks):
-        for task in prange(0, tasks):
-            correlate_task(x, y, w, ldw, step, room, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb,
-                           runb, floor, task, tasks)
-
-    return correlate_task, correlate_tasks
+    return correlate_items
 
 
 @jit.kernel

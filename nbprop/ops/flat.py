@@ -6,7 +6,7 @@ import numpy as np
 
 from nbprop import jit, layout
 
-__all__ = ["bound", "flat", "lines", "rows", "tasks"]
+__all__ = ["flat", "lines", "rows", "share", "stretch", "tasks"]
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 
@@ -37,6 +37,13 @@ def tasks(elements):
 
 
 @jit.scalar
-def bound(t, elements, tasks):
-    """Where task t begins: an even split at whole cache lines."""
-    return elements if t == tasks else elements * t // tasks // 16 * 16
+def share(items, task, tasks):
+    """Return where a task's items begin and end: an even split."""
+    return items * task // tasks, items * (task + 1) // tasks
+
+
+@jit.scalar
+def stretch(elements, task, tasks):
+    """The same at whole cache lines: no two tasks write to one."""
+    begin, end = share(elements, task, tasks)
+    return begin // 16 * 16, (elements if task == tasks - 1 else end // 16 * 16)

@@ -23,10 +23,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import dense, simd
+from nbprop.ops.flat import share
 
 __all__ = ["memory", "outer", "plan", "settle"]
 
@@ -150,15 +150,12 @@ def settle(dw, db, p, scratch):
         dw_sums, db_sums = dw.reshape(1, -1), db.reshape(1, -1)
     else:
         dw_sums, db_sums = partials[:, : dw.size], partials[:, dw.size :]
-    serial, parallel = _kernels(made.mr, made.nv, bool(p.LANEWISE))
+    driver = _driver(made.mr, made.nv, bool(p.LANEWISE))
     arguments = (dw_sums, db_sums, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P, rooms, block,
-                 chunks)
+                 chunks, tasks)
 
     def run(x, dy):
-        if tasks == 1:
-            serial(x, dy, *arguments, 0, 1)
-        else:
-            parallel(x, dy, *arguments, tasks)
+        driver(x, dy, *arguments)
         if chunks > 1:
             add_chunks(partials, dw, db, tasks)
 
@@ -190,19 +187,19 @@ def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
 
 
 @functools.cache
-def _kernels(mr, nv, lanewise):
-    """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
+def _driver(mr, nv, lanewise):
+    """Make the driver for one tile size."""
     product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv)
 
-    @jit.kernel
-    def outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, task, tasks):
+    @jit.driver
+    def outer_items(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, task, tasks):
         p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
         panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
         count = (p.N + p.NB - 1) // p.NB * bands
         columns = (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1
         block, panel = rooms[task, :split], rooms[task, split:]
         everything = p.G * panels
-        item, stop = task * chunks * everything // tasks, (task + 1) * chunks * everything // tasks
+        item, stop = share(chunks * everything, task, tasks)
         while item < stop:
             chunk, first = item // everything, item % everything  # the panels of a chunk that are this task's share
             last = min(stop - chunk * everything, everything)
@@ -213,7 +210,7 @@ def _kernels(mr, nv, lanewise):
             for start in range(0, sums.size, O):
                 simd.clear(sums, start + begin, end - begin)
             simd.clear(bias_sums, begin, end - begin)
-            for part in range(chunk * count // chunks, (chunk + 1) * count // chunks):
+            for part in range(*share(count, chunk, chunks)):
                 n0, band = part // bands * p.NB, part % bands
                 images, oh = min(p.NB, p.N - n0), band * p.RB
                 n1, n2 = min(p.RB, p.OH - oh), p.OW
@@ -231,34 +228,16 @@ def _kernels(mr, nv, lanewise):
                             a0, a1, a2, panel, 0, pixels // images * P, b1, b2,
                             sums, o, 1, sums, o, c_rows, width, unbounded)
 
-    @jit.driver
-    def outer_tasks(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, tasks):
-        for task in prange(0, tasks):
-            outer_task(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, task, tasks)
-
-    return outer_task, outer_tasks
+    return outer_items
 
 
-def add_chunks(partials, dw, db, tasks):
+@jit.driver
+def add_chunks(partials, dw, db, task, tasks):
     """Add the chunks' partial sums in order: the same bits however many tasks share the weights."""
-    if tasks == 1:
-        _add_chunks(partials, dw, db, 0, 1)
-    else:
-        _add_chunks_tasks(partials, dw, db, tasks)
-
-
-@jit.kernel
-def _add_chunks(partials, dw, db, task, tasks):
     for sums, total in ((partials[:, : dw.size], dw), (partials[:, dw.size :], db)):
-        first, last = task * total.size // tasks, (task + 1) * total.size // tasks
+        first, last = share(total.size, task, tasks)
         for i in range(first, last):
             total[i] = sums[0, i]
         for chunk in range(1, partials.shape[0]):
             for i in range(first, last):
                 total[i] += sums[chunk, i]
-
-
-@jit.driver
-def _add_chunks_tasks(partials, dw, db, tasks):
-    for task in prange(0, tasks):
-        _add_chunks(partials, dw, db, task, tasks)

@@ -1,9 +1,9 @@
 """The sum over pixels: a bias's gradient where no product brings it along (seed 003, section 3.1.2)."""
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
+from nbprop.ops.flat import share, tasks
 
 __all__ = ["partials_size", "sum_pixels"]
 
@@ -19,21 +19,16 @@ def partials_size(channels, dtype):
 def sum_pixels(rows, scratch, total):
     """Fill total (C,) with the sum of rows (pixels, C)."""
     partials = scratch[: partials_size(rows.shape[1], rows.dtype)].reshape(_CHUNKS, -1)
-    _sum_chunks(rows, partials)
+    _sum_chunks(rows, partials, tasks(rows.size))
     np.sum(partials[:, : total.size], axis=0, out=total)
 
 
 @jit.driver
-def _sum_chunks(rows, partials):
-    chunks, count = partials.shape[0], rows.shape[0]
-    for chunk in prange(0, chunks):
-        _sum_rows(rows, partials[chunk], chunk * count // chunks, (chunk + 1) * count // chunks)
-
-
-@jit.kernel
-def _sum_rows(rows, sums, first, last):
-    sums[:] = 0
-    for r in range(first, last):
-        row = rows[r]
-        for c in range(row.size):
-            sums[c] += row[c]
+def _sum_chunks(rows, partials, task, tasks):
+    for chunk in range(*share(partials.shape[0], task, tasks)):
+        sums = partials[chunk]
+        sums[:] = 0
+        for r in range(*share(rows.shape[0], chunk, partials.shape[0])):
+            row = rows[r]
+            for c in range(row.size):
+                sums[c] += row[c]

@@ -1,35 +1,26 @@
 """Activations as passes over memory: flat where parameters are shared, channel lanes where they are learned.
 
-The kernels of a pair are made at its first use. A driver splits flat memory evenly at cache lines; the sums
+The kernels of a pair are made at its first use. Tasks split flat memory evenly at cache lines; the sums
 in learned parameters' gradients go over fixed parts of the rows, in float64.
 """
 
 import functools
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops.activation.theta import column
-from nbprop.ops.flat import bound, flat, rows, tasks
+from nbprop.ops.flat import flat, rows, share, stretch, tasks
 
 
 def activation_forward(pair, parameters, x, y):
-    forward, forward_tasks, _, _ = _same(pair)
-    x, y, count = flat(x), flat(y), tasks(x.size)
-    if count == 1:
-        forward(parameters, x, y)
-    else:
-        forward_tasks(parameters, x, y, count)
+    forward, _ = _same(pair)
+    forward(parameters, flat(x), flat(y), tasks(x.size))
 
 
 def activation_backward(pair, parameters, s, dy, dx):
-    _, _, backward, backward_tasks = _same(pair)
-    s, dy, dx, count = flat(s), flat(dy), flat(dx), tasks(s.size)
-    if count == 1:
-        backward(parameters, s, dy, dx)
-    else:
-        backward_tasks(parameters, s, dy, dx, count)
+    _, backward = _same(pair)
+    backward(parameters, flat(s), flat(dy), flat(dx), tasks(s.size))
 
 
 def learned_forward(pair, theta, x, y):
@@ -42,7 +33,7 @@ def learned_backward_input(pair, theta, s, dy, dx):
 
 def learned_backward_parameters(pair, theta, x, dy, partial):
     for i in range(len(theta)):
-        _by_channel(pair)[2 + i](theta, rows(x), rows(dy), partial[i])
+        _by_channel(pair)[2 + i](theta, rows(x), rows(dy), partial[i], tasks(x.size))
 
 
 def learned_gradient(partial, grad):
@@ -54,29 +45,21 @@ def learned_gradient(partial, grad):
 def _same(pair):
     value, slope = pair.value, pair.slope
 
-    @jit.kernel(allocates=True)
-    def forward(parameters, x, y):
+    @jit.driver(allocates=True)
+    def forward(parameters, x, y, task, tasks):
+        begin, end = stretch(x.size, task, tasks)
+        x, y = x[begin:end], y[begin:end]
         for i in range(x.size):
             y[i] = value(x[i], *parameters)
 
     @jit.driver(allocates=True)
-    def forward_tasks(parameters, x, y, tasks):
-        for t in prange(0, tasks):
-            a, b = bound(t, x.size, tasks), bound(t + 1, x.size, tasks)
-            forward(parameters, x[a:b], y[a:b])
-
-    @jit.kernel(allocates=True)
-    def backward(parameters, s, dy, dx):
+    def backward(parameters, s, dy, dx, task, tasks):
+        begin, end = stretch(s.size, task, tasks)
+        s, dy, dx = s[begin:end], dy[begin:end], dx[begin:end]
         for i in range(s.size):
             dx[i] = dy[i] * slope(s[i], *parameters)
 
-    @jit.driver(allocates=True)
-    def backward_tasks(parameters, s, dy, dx, tasks):
-        for t in prange(0, tasks):
-            a, b = bound(t, s.size, tasks), bound(t + 1, s.size, tasks)
-            backward(parameters, s[a:b], dy[a:b], dx[a:b])
-
-    return forward, forward_tasks, backward, backward_tasks
+    return forward, backward
 
 
 @functools.cache
@@ -84,27 +67,27 @@ def _by_channel(pair):
     value, slope, at = pair.value, pair.slope, column(len(pair.parameters))
 
     @jit.driver(allocates=True)
-    def forward(theta, x, y, tasks):
-        for t in prange(0, tasks):
-            for r in range(x.shape[0] * t // tasks, x.shape[0] * (t + 1) // tasks):
-                for c in range(x.shape[1]):
-                    y[r, c] = value(x[r, c], *at(theta, c))
+    def forward(theta, x, y, task, tasks):
+        begin, end = share(len(x), task, tasks)
+        for r in range(begin, end):
+            for c in range(x.shape[1]):
+                y[r, c] = value(x[r, c], *at(theta, c))
 
     @jit.driver(allocates=True)
-    def backward_input(theta, s, dy, dx, tasks):
-        for t in prange(0, tasks):
-            for r in range(s.shape[0] * t // tasks, s.shape[0] * (t + 1) // tasks):
-                for c in range(s.shape[1]):
-                    dx[r, c] = dy[r, c] * slope(s[r, c], *at(theta, c))
+    def backward_input(theta, s, dy, dx, task, tasks):
+        begin, end = share(len(s), task, tasks)
+        for r in range(begin, end):
+            for c in range(s.shape[1]):
+                dx[r, c] = dy[r, c] * slope(s[r, c], *at(theta, c))
 
     return forward, backward_input, *(_parameter_gradient(f, at) for f in pair.parameter_slopes)
 
 
 def _parameter_gradient(slope, at):
     @jit.driver(allocates=True)
-    def backward_parameter(theta, x, dy, partial):
-        K = partial.shape[0]
-        for k in prange(0, K):
+    def backward_parameter(theta, x, dy, partial, task, tasks):
+        K = len(partial)
+        for k in range(*share(K, task, tasks)):
             partial[k] = 0
             for r in range(x.shape[0] * k // K, x.shape[0] * (k + 1) // K):
                 for c in range(x.shape[1]):

@@ -5,7 +5,6 @@ are few, as in global pooling of one image; each channel is summed in one order,
 """
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import flat, simd
@@ -38,13 +37,14 @@ def _multiply(run, factor):
         run[c] *= factor
 
 
-@jit.kernel
-def _average(x, y, planes, width, begin, end):
-    """Fill jobs begin .. end-1: `width` channels of one window each; planes = (H, W, OH, OW)."""
+@jit.driver
+def _average(x, y, planes, width, task, tasks):
+    """Fill a task's jobs: `width` channels of one window each; planes = (H, W, OH, OW)."""
     H, W, OH, OW = planes
     C = x.shape[1]
     T = x.dtype.type
     blocks = (C + width - 1) // width
+    begin, end = flat.share(y.shape[0] * blocks, task, tasks)
     for job in range(begin, end):
         o, first = job // blocks, job % blocks * width
         n, oh, ow = o // (OH * OW), o // OW % OH, o % OW
@@ -56,26 +56,15 @@ def _average(x, y, planes, width, begin, end):
         _multiply(total, T(1) / T((bottom - top) * (right - left)))
 
 
-@jit.driver
-def _average_tasks(x, y, planes, width, jobs, tasks):
-    for t in prange(0, tasks):
-        _average(x, y, planes, width, jobs * t // tasks, jobs * (t + 1) // tasks)
-
-
-def _jobs(y):
-    """Return how many channels a job takes, and how many jobs there are."""
+def _width(y):
+    """Return how many channels a job takes."""
     N, C, OH, OW = y.shape
-    width = max(C, 1) if N * OH * OW >= _FEW else _BLOCK
-    return width, N * OH * OW * -(-C // width)
+    return max(C, 1) if N * OH * OW >= _FEW else _BLOCK
 
 
 def adaptive_avg_pool2d_forward(x, y):
-    width, jobs = _jobs(y)
-    arrays = flat.rows(x), flat.rows(y), x.shape[2:] + y.shape[2:], width
-    if x.size < _SMALL:
-        _average(*arrays, 0, jobs)
-    else:
-        _average_tasks(*arrays, jobs, jit.threads())
+    arrays = flat.rows(x), flat.rows(y), x.shape[2:] + y.shape[2:], _width(y)
+    _average(*arrays, 1 if x.size < _SMALL else jit.threads())
 
 
 @jit.kernel
@@ -87,11 +76,12 @@ def _add_share(run, factor, out, p, stop):
             pixel[c] += run[c] * factor
 
 
-@jit.kernel
-def _spread_rows(dy, dx, planes, begin, end):
-    """Fill rows begin .. end-1 of dx, counted over all images, from the windows that hold each row."""
+@jit.driver
+def _spread_rows(dy, dx, planes, task, tasks):
+    """Fill a task's rows of dx, counted over all images, from the windows that hold each row."""
     H, W, OH, OW = planes
     T = dx.dtype.type
+    begin, end = flat.share(dx.shape[0] // W, task, tasks)
     for row in range(begin, end):
         n, h = row // H, row % H
         dx[row * W : (row + 1) * W] = 0
@@ -104,19 +94,9 @@ def _spread_rows(dy, dx, planes, begin, end):
                 _add_share(dy[(n * OH + oh) * OW + ow], share, dx, row * W + left, row * W + right)
 
 
-@jit.driver
-def _spread_tasks(dy, dx, planes, rows, tasks):
-    for t in prange(0, tasks):
-        _spread_rows(dy, dx, planes, rows * t // tasks, rows * (t + 1) // tasks)
-
-
 def adaptive_avg_pool2d_backward(dy, dx):
-    rows = dx.shape[0] * dx.shape[2]
     arrays = flat.rows(dy), flat.rows(dx), dx.shape[2:] + dy.shape[2:]
-    if dx.size < _SMALL:
-        _spread_rows(*arrays, 0, rows)
-    else:
-        _spread_tasks(*arrays, rows, jit.threads())
+    _spread_rows(*arrays, 1 if dx.size < _SMALL else jit.threads())
 
 
 @jit.kernel
@@ -130,12 +110,13 @@ def _compare(run, i, best, winners):
         winners[c] = j if take else winners[c]
 
 
-@jit.kernel
-def _maxima(x, y, indices, planes, width, begin, end):
-    """Fill jobs begin .. end-1: `width` channels of one window each."""
+@jit.driver
+def _maxima(x, y, indices, planes, width, task, tasks):
+    """Fill a task's jobs: `width` channels of one window each."""
     H, W, OH, OW = planes
     C = x.shape[1]
     blocks = (C + width - 1) // width
+    begin, end = flat.share(y.shape[0] * blocks, task, tasks)
     for job in range(begin, end):
         o, first = job // blocks, job % blocks * width
         last = min(first + width, C)
@@ -149,27 +130,18 @@ def _maxima(x, y, indices, planes, width, begin, end):
                 _compare(x[(n * H + h) * W + w, first:last], h * W + w, best, winners)
 
 
-@jit.driver
-def _maxima_tasks(x, y, indices, planes, width, jobs, tasks):
-    for t in prange(0, tasks):
-        _maxima(x, y, indices, planes, width, jobs * t // tasks, jobs * (t + 1) // tasks)
-
-
 def adaptive_max_pool2d_forward(x, y, indices):
-    width, jobs = _jobs(y)
-    arrays = flat.rows(x), flat.rows(y), flat.rows(indices), x.shape[2:] + y.shape[2:], width
-    if x.size < _SMALL:
-        _maxima(*arrays, 0, jobs)
-    else:
-        _maxima_tasks(*arrays, jobs, jit.threads())
+    arrays = flat.rows(x), flat.rows(y), flat.rows(indices), x.shape[2:] + y.shape[2:], _width(y)
+    _maxima(*arrays, 1 if x.size < _SMALL else jit.threads())
 
 
-@jit.kernel
-def _scatter(dy, indices, dx, images, width, begin, end):
-    """Fill blocks begin .. end-1, each `width` channels of one image; `images` is how many there are."""
+@jit.driver
+def _scatter(dy, indices, dx, images, width, task, tasks):
+    """Fill a task's blocks, each `width` channels of one image; `images` is how many there are."""
     C = dx.shape[1]
     O, P = dy.shape[0] // images, dx.shape[0] // images
     blocks = (C + width - 1) // width
+    begin, end = flat.share(images * blocks, task, tasks)
     for block in range(begin, end):
         n, first = block // blocks, block % blocks * width
         last = min(first + width, C)
@@ -179,18 +151,8 @@ def _scatter(dy, indices, dx, images, width, begin, end):
                 dx[np.uintp(n * P + indices[o, c]), c] += dy[o, c]
 
 
-@jit.driver
-def _scatter_tasks(dy, indices, dx, images, width, blocks, tasks):
-    for t in prange(0, tasks):
-        _scatter(dy, indices, dx, images, width, blocks * t // tasks, blocks * (t + 1) // tasks)
-
-
 def adaptive_max_pool2d_backward(dy, indices, dx):
     N, C = dx.shape[:2]
     width = max(C, 1) if jit.threads() <= N else _BLOCK
-    blocks = N * -(-C // width)
     arrays = flat.rows(dy), flat.rows(indices), flat.rows(dx), max(N, 1), width
-    if dx.size < _SMALL:
-        _scatter(*arrays, 0, blocks)
-    else:
-        _scatter_tasks(*arrays, blocks, jit.threads())
+    _scatter(*arrays, 1 if dx.size < _SMALL else jit.threads())

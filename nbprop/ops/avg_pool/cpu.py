@@ -7,8 +7,6 @@ rows of windows. Backward has two forms:
     gather    each pixel of dx adds up the windows that hold it, in row order: no two tasks write one place
 """
 
-from numba import prange
-
 from nbprop import jit
 from nbprop.ops import flat
 from nbprop.ops.window import at_last, covering, following, inside
@@ -38,10 +36,11 @@ def _add_four(x, y, o, p0, p1, p2, p3, count, m, more):
         y[o, c] = total / divisor
 
 
-@jit.kernel
-def _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divisor, begin, end):
-    """Pool rows begin .. end-1 of windows, counted over all images; planes = (H, W, OH, OW)."""
+@jit.driver
+def _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divisor, task, tasks):
+    """Pool a task's rows of windows, counted over all images; planes = (H, W, OH, OW)."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW) = planes, kernel, stride, padding
+    begin, end = flat.share(y.shape[0] // OW, task, tasks)
     for row in range(begin, end):
         n, oh = row // OH, row % OH
         h_first, h_stop = inside(oh, KH, SH, PH, 1, H)
@@ -67,13 +66,6 @@ def _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divi
                 more = True
 
 
-@jit.driver
-def _forward_tasks(x, y, planes, kernel, stride, padding, count_include_pad, divisor, rows, tasks):
-    for t in prange(0, tasks):
-        begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divisor, begin, end)
-
-
 @jit.kernel
 def _give_to_four(dy, dx, o, p0, p1, p2, p3, m):
     """Write dy[o] / m to four pixels; one may come twice, as it gets the same twice."""
@@ -86,10 +78,11 @@ def _give_to_four(dy, dx, o, p0, p1, p2, p3, m):
         dx[p3, c] = share
 
 
-@jit.kernel
-def _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, begin, end):
-    """Backward of rows begin .. end-1 of windows that do not overlap: each row owns a band of dx's rows."""
+@jit.driver
+def _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, task, tasks):
+    """Backward of a task's rows of windows that do not overlap: each row owns a band of dx's rows."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW) = planes, kernel, stride, padding
+    begin, end = flat.share(dy.shape[0] // OW, task, tasks)
     gaps = SH > KH or SW > KW or OH * SH - PH < H or OW * SW - PW < W
     for row in range(begin, end):
         n, oh = row // OH, row % OH
@@ -118,13 +111,6 @@ def _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divis
                 h, w = following(h, w, 1, 1, stop, w_first, w_stop)
 
 
-@jit.driver
-def _give_tasks(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, rows, tasks):
-    for t in prange(0, tasks):
-        begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, begin, end)
-
-
 @jit.kernel
 def _add_share(dy, dx, p, o, m, more):
     """Set dx[p] to dy[o] / m; `more`: on top of what dx[p] holds."""
@@ -134,10 +120,11 @@ def _add_share(dy, dx, p, o, m, more):
         dx[p, c] = (dx[p, c] if more else zero) + dy[o, c] / divisor
 
 
-@jit.kernel
-def _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, begin, end):
-    """Backward of rows begin .. end-1 of dx, whatever the windows."""
+@jit.driver
+def _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, task, tasks):
+    """Backward of a task's rows of dx, whatever the windows."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW) = planes, kernel, stride, padding
+    begin, end = flat.share(dx.shape[0] // W, task, tasks)
     for row in range(begin, end):
         n, h = row // H, row % H
         oh_first, oh_stop = covering(h, KH, SH, PH, OH, 0, 0)
@@ -155,29 +142,13 @@ def _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, div
                 dx[row * W + w] = 0
 
 
-@jit.driver
-def _gather_tasks(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, rows, tasks):
-    for t in prange(0, tasks):
-        begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divisor, begin, end)
-
-
 def avg_pool2d_forward(x, y, kernel, stride, padding, count_include_pad, divisor):
-    rows = y.shape[0] * y.shape[2]
     windows = x.shape[2:] + y.shape[2:], kernel, stride, padding, count_include_pad, divisor
-    if x.size < _SMALL:
-        _forward_rows(flat.rows(x), flat.rows(y), *windows, 0, rows)
-    else:
-        _forward_tasks(flat.rows(x), flat.rows(y), *windows, rows, jit.threads())
+    _forward_rows(flat.rows(x), flat.rows(y), *windows, 1 if x.size < _SMALL else jit.threads())
 
 
 def avg_pool2d_backward(dy, dx, kernel, stride, padding, count_include_pad, divisor):
-    N, H, OH = dx.shape[0], dx.shape[2], dy.shape[2]
     apart = all(s >= k for k, s in zip(kernel, stride))
-    serial, parallel = (_give_rows, _give_tasks) if apart else (_gather_rows, _gather_tasks)
-    rows = N * OH if apart else N * H
+    backward = _give_rows if apart else _gather_rows
     windows = dx.shape[2:] + dy.shape[2:], kernel, stride, padding, count_include_pad, divisor
-    if dx.size < _SMALL:
-        serial(flat.rows(dy), flat.rows(dx), *windows, 0, rows)
-    else:
-        parallel(flat.rows(dy), flat.rows(dx), *windows, rows, jit.threads())
+    backward(flat.rows(dy), flat.rows(dx), *windows, 1 if dx.size < _SMALL else jit.threads())

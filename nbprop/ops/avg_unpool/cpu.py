@@ -4,8 +4,6 @@ Forward tasks are rows of y, whose pixels gather from the windows that hold them
 windows. No two tasks write one place, and each sum has one order.
 """
 
-from numba import prange
-
 from nbprop import jit
 from nbprop.ops import flat
 from nbprop.ops.window import inside
@@ -31,10 +29,11 @@ def _positions(o, K, S, P, size):
     return min(o * S - P + K, size + P) - (o * S - P)
 
 
-@jit.kernel
-def _forward_rows(x, y, planes, kernel, stride, padding, copy, begin, end):
-    """Fill rows begin .. end-1 of y, counted over all images; planes = (H, W, OH, OW)."""
+@jit.driver
+def _forward_rows(x, y, planes, kernel, stride, padding, copy, task, tasks):
+    """Fill a task's rows of y, counted over all images; planes = (H, W, OH, OW)."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW) = planes, kernel, stride, padding
+    begin, end = flat.share(y.shape[0] // W, task, tasks)
     T = y.dtype.type
     for row in range(begin, end):
         n, h = row // H, row % H
@@ -51,27 +50,17 @@ def _forward_rows(x, y, planes, kernel, stride, padding, copy, begin, end):
                     _add(x[(n * OH + oh) * OW + ow], T(1) / T(m), out)
 
 
-@jit.driver
-def _forward_tasks(x, y, planes, kernel, stride, padding, copy, rows, tasks):
-    for t in prange(0, tasks):
-        begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _forward_rows(x, y, planes, kernel, stride, padding, copy, begin, end)
-
-
 def avg_unpool2d_forward(x, y, kernel, stride, padding, copy):
     planes = y.shape[2:] + x.shape[2:]
-    rows = y.shape[0] * y.shape[2]
     arrays = flat.rows(x), flat.rows(y), planes, kernel, stride, padding, copy
-    if y.size < _SMALL:
-        _forward_rows(*arrays, 0, rows)
-    else:
-        _forward_tasks(*arrays, rows, jit.threads())
+    _forward_rows(*arrays, 1 if y.size < _SMALL else jit.threads())
 
 
-@jit.kernel
-def _backward_rows(dy, dx, planes, kernel, stride, padding, copy, begin, end):
-    """Fill rows begin .. end-1 of dx, counted over all images."""
+@jit.driver
+def _backward_rows(dy, dx, planes, kernel, stride, padding, copy, task, tasks):
+    """Fill a task's rows of dx, counted over all images."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW) = planes, kernel, stride, padding
+    begin, end = flat.share(dx.shape[0] // OW, task, tasks)
     T = dx.dtype.type
     for row in range(begin, end):
         n, oh = row // OH, row % OH
@@ -91,18 +80,7 @@ def _backward_rows(dy, dx, planes, kernel, stride, padding, copy, begin, end):
                     _add(dy[(n * H + h) * W + w], T(1) / T(m), out)
 
 
-@jit.driver
-def _backward_tasks(dy, dx, planes, kernel, stride, padding, copy, rows, tasks):
-    for t in prange(0, tasks):
-        begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _backward_rows(dy, dx, planes, kernel, stride, padding, copy, begin, end)
-
-
 def avg_unpool2d_backward(dy, dx, kernel, stride, padding, copy):
     planes = dy.shape[2:] + dx.shape[2:]
-    rows = dx.shape[0] * dx.shape[2]
     arrays = flat.rows(dy), flat.rows(dx), planes, kernel, stride, padding, copy
-    if dy.size < _SMALL:
-        _backward_rows(*arrays, 0, rows)
-    else:
-        _backward_tasks(*arrays, rows, jit.threads())
+    _backward_rows(*arrays, 1 if dy.size < _SMALL else jit.threads())

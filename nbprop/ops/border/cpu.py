@@ -4,11 +4,9 @@ Kernels see images as (rows, W C). Forward tasks are rows of y. Backward tasks a
 the rows of dy that show them, in order: no two tasks write to one place.
 """
 
-from numba import prange
-
 from nbprop import jit, layout
 from nbprop.ops.border.axis import axis
-from nbprop.ops.flat import tasks
+from nbprop.ops.flat import share, tasks
 
 
 def _pixel_rows(x):
@@ -17,10 +15,11 @@ def _pixel_rows(x):
     return layout.nhwc(x).reshape(N * H, W * C)
 
 
-@jit.kernel
-def _forward_rows(x, y, value, rows, columns, H, C, begin, end):
-    """Fill rows begin .. end - 1 of y, counted over all images."""
+@jit.driver
+def _forward_rows(x, y, value, rows, columns, H, C, task, tasks):
+    """Fill a task's rows of y, counted over all images."""
     OH = rows.source.size
+    begin, end = share(y.shape[0], task, tasks)
     for row in range(begin, end):
         h = rows.source[row % OH]
         into = y[row]
@@ -50,16 +49,10 @@ def _show_ends(line, into, value, columns, C, begin, end):
 
 
 @jit.driver
-def _forward_tasks(x, y, value, rows, columns, H, C, count):
-    for t in prange(0, count):
-        begin, end = y.shape[0] * t // count, y.shape[0] * (t + 1) // count
-        _forward_rows(x, y, value, rows, columns, H, C, begin, end)
-
-
-@jit.kernel
-def _backward_rows(dy, dx, rows, columns, OH, C, begin, end):
-    """Fill rows begin .. end - 1 of dx, counted over all images."""
+def _backward_rows(dy, dx, rows, columns, OH, C, task, tasks):
+    """Fill a task's rows of dx, counted over all images."""
     H = rows.starts.size - 1
+    begin, end = share(dx.shape[0], task, tasks)
     for row in range(begin, end):
         n, h = row // H, row % H
         into = dx[row]
@@ -94,23 +87,12 @@ def _add_ends(line, into, columns, C, begin, end):
                 pixel[c] += shown[c]
 
 
-@jit.driver
-def _backward_tasks(dy, dx, rows, columns, OH, C, count):
-    for t in prange(0, count):
-        begin, end = dx.shape[0] * t // count, dx.shape[0] * (t + 1) // count
-        _backward_rows(dy, dx, rows, columns, OH, C, begin, end)
-
-
 def border_forward(x, y, padding, mode, value):
     _, C, H, W = x.shape
     left, right, top, bottom = padding
     axes = axis(H, top, bottom, mode), axis(W, left, right, mode)
     arguments = _pixel_rows(x), _pixel_rows(y), x.dtype.type(value), *axes, H, C
-    count = tasks(y.size)
-    if count == 1:
-        _forward_rows(*arguments, 0, len(arguments[1]))
-    else:
-        _forward_tasks(*arguments, count)
+    _forward_rows(*arguments, tasks(y.size))
 
 
 def border_backward(dy, dx, padding, mode):
@@ -118,8 +100,4 @@ def border_backward(dy, dx, padding, mode):
     left, right, top, bottom = padding
     axes = axis(H, top, bottom, mode), axis(W, left, right, mode)
     arguments = _pixel_rows(dy), _pixel_rows(dx), *axes, dy.shape[2], C
-    count = tasks(dx.size)
-    if count == 1:
-        _backward_rows(*arguments, 0, len(arguments[1]))
-    else:
-        _backward_tasks(*arguments, count)
+    _backward_rows(*arguments, tasks(dx.size))

@@ -9,28 +9,18 @@ phase, in reverse, and the channels are c: the kernel rotated by 180 degrees wit
 section 3.1.3).
 """
 
-from numba import prange
-
 from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.correlate import pack_rows
+from nbprop.ops.flat import share
 
 __all__ = ["pack", "pack_reversed", "pack_transposed", "transpose_panel"]
 
 
 @jit.driver
-def _pack_tasks(w, packed, G, OG, K, P, rows, tasks):
-    for task in prange(0, tasks):
-        pack_rows(w, packed, G, OG, K, P, task * rows // tasks, (task + 1) * rows // tasks)
-
-
-def pack(w, packed, G, OG, K, P, tasks):
+def pack(w, packed, G, OG, K, P, task, tasks):
     """Pack weights (flat, memory KH, KW, C, O) for the forward pass; K = KH KW C/G."""
-    rows = G * -(-OG // P) * K
-    if tasks == 1:
-        pack_rows(w, packed, G, OG, K, P, 0, rows)
-    else:
-        _pack_tasks(w, packed, G, OG, K, P, rows, tasks)
+    pack_rows(w, packed, G, OG, K, P, *share(G * ((OG + P - 1) // P) * K, task, tasks))
 
 
 @jit.kernel
@@ -46,13 +36,13 @@ def transpose_panel(w, source, stride, packed, target, count, width, P, L):
                     packed[target + o * P + j] = w[source + j * stride + o] if j < width else 0
 
 
-@jit.kernel
-def _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, first, last):
-    """Transpose items first .. last - 1, each one (group, panel of c, tap)."""
+@jit.driver
+def _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, task, tasks):
+    """Transpose a task's items, each one (group, panel of c, tap)."""
     KH0, KHS, TH, KW0, KWS, TW = phase
     panels = (CG + P - 1) // P
     O = G * OG
-    for item in range(first, last):
+    for item in range(*share(G * panels * TH * TW, task, tasks)):
         slab, tap = item // (TH * TW), item % (TH * TW)
         g, panel = slab // panels, slab % panels
         kh = KH0 + KHS * (TH - 1 - tap // TW)
@@ -71,23 +61,12 @@ def _reverse_taps(w, packed, C, KW, phase):
         simd.copy(w, (kh * KW + kw) * C, packed, tap * C, C)
 
 
-@jit.driver
-def _transpose_tasks(w, packed, G, CG, OG, KW, P, L, phase, items, tasks):
-    for task in prange(0, tasks):
-        _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, task * items // tasks, (task + 1) * items // tasks)
-
-
 def pack_transposed(w, packed, G, CG, OG, KW, P, phase, tasks):
     """Pack weights (flat, memory KH, KW, C, O) for the input gradient of one stride phase.
 
     `phase` is (KH0, KHS, TH, KW0, KWS, TW): its taps are kh = KH0 + KHS t for t < TH, last first, and kw alike.
     """
-    items = G * -(-CG // P) * phase[2] * phase[5]
-    L = simd.lanes(w.dtype)
-    if tasks == 1:
-        _transpose_taps(w, packed, G, CG, OG, KW, P, L, phase, 0, items)
-    else:
-        _transpose_tasks(w, packed, G, CG, OG, KW, P, L, phase, items, tasks)
+    _transpose_taps(w, packed, G, CG, OG, KW, P, simd.lanes(w.dtype), phase, tasks)
 
 
 def pack_reversed(w, packed, C, KW, phase):

@@ -13,12 +13,12 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import correlate, dense, simd
 from nbprop.ops.conv import pack, plan
 from nbprop.ops.dense import Correlation
+from nbprop.ops.flat import share
 
 __all__ = ["Spread", "phases", "settle", "size"]
 
@@ -66,33 +66,30 @@ def settle(w, b, spread, g, packed):
     p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, w.dtype)
     width = nv * simd.lanes(w.dtype)
     tasks = min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p))
-    serial, parallel = _kernels(mr, nv)
+    driver = _driver(mr, nv)
     row = np.empty(g.W * g.C, w.dtype)
     pixels = row.reshape(g.W, g.C)
-    arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C)
+    arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, tasks)
 
     def run(dy, dx):
         pixels[:] = b
         pack.pack_transposed(w, packed, 1, p.OG, p.CG, 1, width, spread.taps, 1)
-        if tasks == 1:
-            serial(dy, dx, *arguments, 0, 1)
-        else:
-            parallel(dy, dx, *arguments, tasks)
+        driver(dy, dx, *arguments)
 
     return run
 
 
 @functools.cache
-def _kernels(mr, nv):
-    """Make the serial kernel for one tile size, and the driver that runs it over tasks."""
+def _driver(mr, nv):
+    """Make the driver for one tile size."""
     product = simd.product(mr, nv, False)
 
-    @jit.kernel
-    def spread_task(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, task, tasks):
+    @jit.driver
+    def spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, task, tasks):
         p = dense.fields(numbers)
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands
-        for item in range(task * items // tasks, (task + 1) * items // tasks):
+        for item in range(*share(items, task, tasks)):
             n0, band = item // bands * p.NB, item % bands
             first, last = kinds[band, int(n0 + p.NB > p.N)]
             a0 = (n0 * p.H + band * p.RB - p.TOP) * p.W * p.C
@@ -109,9 +106,4 @@ def _kernels(mr, nv):
                                 p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
                                 dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf))
 
-    @jit.driver
-    def spread_tasks(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, tasks):
-        for task in prange(0, tasks):
-            spread_task(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, task, tasks)
-
-    return spread_task, spread_tasks
+    return spread_items

@@ -24,11 +24,11 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.conv import pack
+from nbprop.ops.flat import share
 from nbprop.ops.sandwich import clipped, sandwich
 
 __all__ = ["A", "B", "G", "Tiling", "all_phases", "blocked", "output_tile", "rows_of", "staged", "tile_reader",
@@ -127,13 +127,12 @@ def weights(m):
     points = len(B[m]) ** 2
 
     @jit.driver
-    def weights(w, exchanged, phases, g, P, memory, u, lanes, tasks):
+    def weights(w, exchanged, phases, g, P, memory, u, lanes, task, tasks):
         panels, S, step = g.OP // P, phases.shape[0], phases.shape[0] * g.C * P + lanes
-        for task in prange(0, tasks):
-            for item in range(task * panels * S // tasks, (task + 1) * panels * S // tasks):
-                panel, phase = item // S, item % S
-                weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, memory[task],
-                                 u, panel * points * step + phase * g.C * P, step, lanes)
+        for item in range(*share(panels * S, task, tasks)):
+            panel, phase = item // S, item % S
+            weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, memory[task],
+                             u, panel * points * step + phase * g.C * P, step, lanes)
 
     return weights
 
@@ -290,23 +289,23 @@ def blocked(m, mr, nv, short=False):
     take, give = all_phases(m), _tile_writer(m)
     points = len(B[m]) ** 2
 
-    @jit.kernel
-    def correlate_task(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edge, floor, lanes,
-                       task, tasks):
-        P = nv * lanes
+    @jit.driver
+    def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes,
+                  task, tasks):
+        P, room, edge = nv * lanes, memory[task], edges[task]
         panels, S = g.OP // P, phases.shape[0]
         sv, sp, su = g.TB * S * g.CP + lanes, g.TB * g.OP + lanes, S * g.C * P + lanes
         blocks = (g.TILES + g.TB - 1) // g.TB
-        v, products = memory[: points * sv], memory[points * sv : points * (sv + sp)]
+        v, products = room[: points * sv], room[points * sv : points * (sv + sp)]
         zeros = edge[edge.size - lanes :]
         simd.clear(zeros, 0, lanes)
         if own:
-            u = memory[memory.size - panels * points * su :]
+            u = room[room.size - panels * points * su :]
             for item in range(panels * S):
                 panel, phase = item // S, item % S
-                weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, memory,
+                weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, room,
                                  u, panel * points * su + phase * g.C * P, su, lanes)
-        for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
+        for block in range(*share(blocks, task, tasks)):
             first, last = block * g.TB, min((block + 1) * g.TB, g.TILES)
             for tile in range(first, last):
                 take(x, g, phases, tile, zeros, v, (tile - first) * S * g.CP, sv, lanes)
@@ -319,12 +318,6 @@ def blocked(m, mr, nv, short=False):
                              point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
                 give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
-
-    @jit.driver
-    def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes, tasks):
-        for task in prange(0, tasks):
-            correlate_task(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory[task], edges[task],
-                           floor, lanes, task, tasks)
 
     return correlate
 
@@ -341,19 +334,13 @@ def staged(m, mr, nv):
     take_tile, give = all_phases(m), _tile_writer(m)
     points = len(B[m]) ** 2
 
-    @jit.kernel
-    def take_task(x, v, g, phases, start, first, last, edge, lanes):
-        pitch = phases.shape[0] * g.CP
+    @jit.driver
+    def take(x, v, g, phases, first, last, edges, lanes, task, tasks):
+        pitch, edge = phases.shape[0] * g.CP, edges[task]
         zeros = edge[edge.size - lanes :]
         simd.clear(zeros, 0, lanes)
-        for tile in range(first, last):
-            take_tile(x, g, phases, tile, zeros, v, (tile - start) * pitch, g.TB * pitch + lanes, lanes)
-
-    @jit.driver
-    def take(x, v, g, phases, first, last, edges, lanes, tasks):
-        for task in prange(0, tasks):
-            take_task(x, v, g, phases, first, first + task * (last - first) // tasks,
-                      first + (task + 1) * (last - first) // tasks, edges[task], lanes)
+        for tile in range(*share(last - first, task, tasks)):
+            take_tile(x, g, phases, first + tile, zeros, v, tile * pitch, g.TB * pitch + lanes, lanes)
 
     @jit.kernel
     def finish_panel(v, w, exchanged, phases, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge,
@@ -377,13 +364,12 @@ def staged(m, mr, nv):
 
     @jit.driver
     def finish(v, w, exchanged, phases, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor,
-               lanes, tasks):
-        items = g.OP // (nv * lanes) * groups
-        for task in prange(0, tasks):
-            for item in range(task * items // tasks, (task + 1) * items // tasks):
-                panel, group, count = item // groups, item % groups, (last - first + mr - 1) // mr
-                start, stop = first + group * count // groups * mr, first + (group + 1) * count // groups * mr
-                finish_panel(v, w, exchanged, phases, panel * nv * lanes, bias, y, g, CB, a_rows, c_rows,
-                             first, start, min(stop, last), memory[task], edges[task], floor, lanes)
+               lanes, task, tasks):
+        P, count = nv * lanes, (last - first + mr - 1) // mr
+        for item in range(*share(g.OP // P * groups, task, tasks)):
+            panel, group = item // groups, item % groups
+            start, stop = share(count, group, groups)
+            finish_panel(v, w, exchanged, phases, panel * P, bias, y, g, CB, a_rows, c_rows, first, first + start * mr,
+                         min(first + stop * mr, last), memory[task], edges[task], floor, lanes)
 
     return take, finish

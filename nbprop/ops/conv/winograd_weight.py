@@ -12,11 +12,11 @@ point, 32 to 64 channels on 64 maps of 16 x 16 took 0.74 ms on two cores of one 
 import functools
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.conv.winograd import A, B, G, all_phases, output_tile, rows_of, tile_reader, transposed
+from nbprop.ops.flat import share
 from nbprop.ops.sandwich import sandwich
 
 __all__ = ["accumulate"]
@@ -99,21 +99,22 @@ def accumulate(m, mr, nv):
     n, r = len(B[m]), len(G[m][0])
     points = n**2
 
-    @jit.kernel
-    def accumulate_task(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edge, run, lanes,
-                        task, tasks):
+    @jit.driver
+    def accumulate(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes,
+                   task, tasks):
+        room, edge = memory[task], edges[task]
         P, S, chunks, slabs = nv * lanes, phases.shape[0], partials.shape[0], (g.OP + SO - 1) // SO
         weights, lowest = S * r * r * g.C * g.O, x.dtype.type(-np.inf)
         split = points * (g.TB * S * g.CP + lanes)
         rest = split + points * (g.TB * SO + lanes)
         outside = edge[edge.size - lanes :]
         simd.clear(outside, 0, lanes)
-        v, z, sums = memory[:split], memory[split:rest], memory[rest:]
-        for item in range(task * chunks * slabs // tasks, (task + 1) * chunks * slabs // tasks):
+        v, z, sums = room[:split], room[split:rest], room[rest:]
+        for item in range(*share(chunks * slabs, task, tasks)):
             chunk, o0 = item // slabs, item % slabs * SO
             dw, db = partials[chunk, :weights], partials[chunk, weights + o0 : weights + min(o0 + SO, g.O)]
             simd.clear(db, 0, db.size)
-            begin, end = chunk * g.TILES // chunks, (chunk + 1) * g.TILES // chunks
+            begin, end = share(g.TILES, chunk, chunks)
             for start in range(begin, end, g.TB):
                 stop, within = min(start + g.TB, end), (start - begin) % run
                 transform(x, dy, phases, v, z, g, SO, o0, start, stop, outside, lanes)
@@ -126,11 +127,5 @@ def accumulate(m, mr, nv):
                              min(P, db.size - o), lowest)
                 if stop == end or within + g.TB == run:
                     give(sums, dw, phases, start - begin >= run, g, SO, o0, edge, lanes)
-
-    @jit.driver
-    def accumulate(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes, tasks):
-        for task in prange(0, tasks):
-            accumulate_task(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory[task],
-                            edges[task], run, lanes, task, tasks)
 
     return accumulate

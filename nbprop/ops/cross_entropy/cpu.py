@@ -5,11 +5,10 @@ between the two. Each row's loss is stored, and added up by the caller in order.
 """
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops.exponentials import exponentials
-from nbprop.ops.flat import rows, tasks
+from nbprop.ops.flat import rows, share, tasks
 from nbprop.ops.vecmath import log, maximum
 
 
@@ -89,9 +88,10 @@ def _weighted_sum(weight, z, highest):
     return total, product
 
 
-@jit.kernel
-def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits, begin, end):
+@jit.driver
+def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits, task, tasks):
     """With q_c = smooth w_c + [c = t] sharp w_t: loss = -sum q_c log p_c, gradient = p_c sum q - q_c."""
+    begin, end = share(len(logits), task, tasks)
     T = logits.dtype.type
     sharp, smooth, scale = T(sharp), T(smooth), T(_scale(divisors))
     for r in range(begin, end):
@@ -117,22 +117,10 @@ def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, 
         d[t] -= scale * q
 
 
-@jit.driver
-def _labels_tasks(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits, tasks):
-    N = logits.shape[0]
-    for t in prange(0, tasks):
-        _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, losses, dlogits,
-                     N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
-
-
 def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors, losses, dlogits):
     z, d = rows(logits), rows(dlogits)
     numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], divisors
-    count = tasks(z.size)
-    if count == 1:
-        _labels_rows(z, labels, weight, ignore_index, *numbers, losses, d, 0, len(z))
-    else:
-        _labels_tasks(z, labels, weight, ignore_index, *numbers, losses, d, count)
+    _labels_rows(z, labels, weight, ignore_index, *numbers, losses, d, tasks(z.size))
 
 
 @jit.kernel(reassoc=True)
@@ -157,27 +145,16 @@ def _distribution_row(z, target, weight, sharp, smooth, scale, d):
     return weights * log(total) - product
 
 
-@jit.kernel
-def _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, dlogits, begin, end):
+@jit.driver
+def _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, dlogits, task, tasks):
+    begin, end = share(len(logits), task, tasks)
     T = logits.dtype.type
     sharp, smooth, scale = T(sharp), T(smooth), T(_scale(divisors))
     for r in range(begin, end):
         losses[r] = _distribution_row(logits[r], target[r], weight, sharp, smooth, scale, dlogits[r])
 
 
-@jit.driver
-def _distribution_tasks(logits, target, weight, sharp, smooth, divisors, losses, dlogits, tasks):
-    N = logits.shape[0]
-    for t in prange(0, tasks):
-        _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, dlogits,
-                           N * t // tasks, N * (t + 1) // tasks)  # fmt: skip
-
-
 def from_probabilities(logits, target, weight, label_smoothing, divisors, losses, dlogits):
     z, q, d = rows(logits), rows(target), rows(dlogits)
     numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], divisors
-    count = tasks(z.size)
-    if count == 1:
-        _distribution_rows(z, q, weight, *numbers, losses, d, 0, len(z))
-    else:
-        _distribution_tasks(z, q, weight, *numbers, losses, d, count)
+    _distribution_rows(z, q, weight, *numbers, losses, d, tasks(z.size))

@@ -1,10 +1,10 @@
 """Dropout in one pass: the hash costs less than reading a stored mask, so both passes compute it."""
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops.dropout.mask import BLOCK, block_key, draw, drop_below
+from nbprop.ops.flat import share
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time that starting the others may cost
 
@@ -17,8 +17,9 @@ def _drop_block(x, y, low, high, threshold, scale):
         y[j] = x[j] * (scale if draw(low, high, np.uint32(j)) >= threshold else zero)
 
 
-@jit.kernel
-def _drop_blocks(x, y, p, seed, step, begin, end):
+@jit.driver
+def _drop_blocks(x, y, p, seed, step, task, tasks):
+    begin, end = share(-(-x.size // BLOCK), task, tasks)
     scale = x.dtype.type(1 / (1 - p) if p < 1 else 0.0)
     for block in range(begin, end):
         low, high = block_key(seed, step, block)
@@ -26,18 +27,8 @@ def _drop_blocks(x, y, p, seed, step, begin, end):
         _drop_block(x[part], y[part], low, high, drop_below(p), scale)
 
 
-@jit.driver
-def _drop_tasks(x, y, p, seed, step, blocks, tasks):
-    for t in prange(0, tasks):
-        _drop_blocks(x, y, p, seed, step, blocks * t // tasks, blocks * (t + 1) // tasks)
-
-
 def dropout_forward(x, y, p, seed, step):
-    blocks = -(-x.size // BLOCK)
-    if x.size < _SMALL:
-        _drop_blocks(x, y, p, seed, step, 0, blocks)
-    else:
-        _drop_tasks(x, y, p, seed, step, blocks, jit.threads())
+    _drop_blocks(x, y, p, seed, step, 1 if x.size < _SMALL else jit.threads())
 
 
 def dropout_backward(dy, dx, p, seed, step):

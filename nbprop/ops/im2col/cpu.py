@@ -5,10 +5,8 @@ channels find those pixels in cache. im2col's tasks are blocks of channels, col2
 two write to one place.
 """
 
-from numba import prange
-
 from nbprop import jit, layout
-from nbprop.ops.flat import tasks
+from nbprop.ops.flat import share, tasks
 
 _BLOCK = 16  # channels: a cache line of float32
 
@@ -22,11 +20,12 @@ def _inside(k, D, S, P, size, count):
     return min(first, count), max(stop, min(first, count)), off
 
 
-@jit.kernel
-def _im2col_blocks(x, columns, g, begin, end):
-    """Fill blocks begin .. end - 1 of channels; x (N, H, W, C), columns (N, C, KH, KW, OH, OW)."""
-    _, H, W, C = x.shape
+@jit.driver
+def _im2col_blocks(x, columns, g, task, tasks):
+    """Fill a task's blocks of channels; x (N, H, W, C), columns (N, C, KH, KW, OH, OW)."""
+    N, H, W, C = x.shape
     blocks = (C + _BLOCK - 1) // _BLOCK
+    begin, end = share(N * blocks, task, tasks)
     for block in range(begin, end):
         n, c0 = block // blocks, block % blocks * _BLOCK
         for kh in range(g.KH):
@@ -47,15 +46,10 @@ def _im2col_blocks(x, columns, g, begin, end):
 
 
 @jit.driver
-def _im2col_tasks(x, columns, g, blocks, count):
-    for t in prange(0, count):
-        _im2col_blocks(x, columns, g, blocks * t // count, blocks * (t + 1) // count)
-
-
-@jit.kernel
-def _col2im_rows(columns, x, g, begin, end):
-    """Fill rows begin .. end - 1 of x, counted over all images."""
-    _, H, W, C = x.shape
+def _col2im_rows(columns, x, g, task, tasks):
+    """Fill a task's rows of x, counted over all images."""
+    N, H, W, C = x.shape
+    begin, end = share(N * H, task, tasks)
     for index in range(begin, end):
         n, h = index // H, index % H
         row = x[n, h]
@@ -73,31 +67,14 @@ def _col2im_rows(columns, x, g, begin, end):
                         row[ow * g.SW + off, c] += line[ow]
 
 
-@jit.driver
-def _col2im_tasks(columns, x, g, rows, count):
-    for t in prange(0, count):
-        _col2im_rows(columns, x, g, rows * t // count, rows * (t + 1) // count)
-
-
 def im2col(x, columns, g):
-    N, C, _, _ = x.shape
     images, lines = _views(x, columns, g)
-    blocks = N * -(-C // _BLOCK)
-    count = tasks(columns.size)
-    if count == 1:
-        _im2col_blocks(images, lines, g, 0, blocks)
-    else:
-        _im2col_tasks(images, lines, g, blocks, count)
+    _im2col_blocks(images, lines, g, tasks(columns.size))
 
 
 def col2im(columns, x, g):
-    N, _, H, _ = x.shape
     images, lines = _views(x, columns, g)
-    count = tasks(columns.size)
-    if count == 1:
-        _col2im_rows(lines, images, g, 0, N * H)
-    else:
-        _col2im_tasks(lines, images, g, N * H, count)
+    _col2im_rows(lines, images, g, tasks(columns.size))
 
 
 def _views(x, columns, g):

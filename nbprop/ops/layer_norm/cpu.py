@@ -1,23 +1,22 @@
 """Layer norm over contiguous rows. A row's sums run over blocks in the dtype of x, then in float64.
 
-The weight's gradient is summed down the columns: a task is one block of columns of one chunk of rows, cut by
-the shape alone; chunks are added in order.
+The weight's gradient is summed down the columns: tasks share out the blocks of columns of the chunks of rows, cut
+by the shape alone; chunks are added in order.
 """
 
 import math
 from types import SimpleNamespace
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
-from nbprop.ops.flat import tasks
+from nbprop.ops.flat import share, tasks
 from nbprop.ops.moments import joined
 
 _BLOCK = 1024  # values that are summed up in the dtype of x
-_COLUMNS = 512  # of a task: two sums of a column block stay in the first-level cache
+_COLUMNS = 512  # of a block: two sums of a column block stay in the first-level cache
 _ROWS = 64  # that are summed up in the dtype of x
-_CHUNK = 1 << 14  # elements that are worth a task
+_CHUNK = 1 << 14  # elements that are worth a chunk
 _TASKS = 64
 
 
@@ -53,8 +52,9 @@ def _scale_row(row, weight, bias, centre, scale, shift, out):
         out[f] = weight[f] * ((row[f] - centre) * scale + shift) + bias[f]
 
 
-@jit.kernel
-def _forward_rows(x, weight, bias, eps, mean, rstd, y, begin, end):
+@jit.driver
+def _forward_rows(x, weight, bias, eps, mean, rstd, y, task, tasks):
+    begin, end = share(len(x), task, tasks)
     T = x.dtype.type
     for r in range(begin, end):
         mean[r], variance = _row_moments(x[r])
@@ -63,19 +63,8 @@ def _forward_rows(x, weight, bias, eps, mean, rstd, y, begin, end):
         _scale_row(x[r], weight, bias, centre, T(rstd[r]), T((centre - mean[r]) * rstd[r]), y[r])
 
 
-@jit.driver
-def _forward_tasks(x, weight, bias, eps, mean, rstd, y, tasks):
-    R = x.shape[0]
-    for t in prange(0, tasks):
-        _forward_rows(x, weight, bias, eps, mean, rstd, y, R * t // tasks, R * (t + 1) // tasks)
-
-
 def layer_norm_forward(x, weight, bias, eps, mean, rstd, y):
-    count = tasks(x.size)
-    if count == 1:
-        _forward_rows(x, weight, bias, eps, mean, rstd, y, 0, len(x))
-    else:
-        _forward_tasks(x, weight, bias, eps, mean, rstd, y, count)
+    _forward_rows(x, weight, bias, eps, mean, rstd, y, tasks(x.size))
 
 
 @jit.kernel(reassoc=True)
@@ -95,8 +84,9 @@ def _input_row(dy, row, weight, centre, scale, slope, shift, dx):
         dx[f] = weight[f] * dy[f] * scale + ((row[f] - centre) * slope + shift)
 
 
-@jit.kernel
-def _input_rows(dy, x, weight, mean, rstd, dx, begin, end):
+@jit.driver
+def _input_rows(dy, x, weight, mean, rstd, dx, task, tasks):
+    begin, end = share(len(x), task, tasks)
     T = x.dtype.type
     F = x.shape[1]
     for r in range(begin, end):
@@ -113,19 +103,8 @@ def _input_rows(dy, x, weight, mean, rstd, dx, begin, end):
         _input_row(dy[r], x[r], weight, centre, T(rstd[r]), T(slope), T(shift), dx[r])
 
 
-@jit.driver
-def _input_tasks(dy, x, weight, mean, rstd, dx, tasks):
-    R = x.shape[0]
-    for t in prange(0, tasks):
-        _input_rows(dy, x, weight, mean, rstd, dx, R * t // tasks, R * (t + 1) // tasks)
-
-
 def layer_norm_backward_input(dy, x, weight, mean, rstd, dx):
-    count = tasks(x.size)
-    if count == 1:
-        _input_rows(dy, x, weight, mean, rstd, dx, 0, len(x))
-    else:
-        _input_tasks(dy, x, weight, mean, rstd, dx, count)
+    _input_rows(dy, x, weight, mean, rstd, dx, tasks(x.size))
 
 
 def workspace(rows, features, dtype):
@@ -145,9 +124,10 @@ def _add_row(dy, row, centre, scale, shift, dw, db):
         db[f] += dy[f]
 
 
-@jit.kernel
-def _weight_blocks(dy, x, mean, rstd, size, tiles, partials, begin, end):
+@jit.driver
+def _weight_blocks(dy, x, mean, rstd, size, tiles, partials, task, tasks):
     R, F, blocks, chunks = size
+    begin, end = share(blocks * chunks, task, tasks)
     T = x.dtype.type
     for t in range(begin, end):
         k, first = t // blocks, t % blocks * _COLUMNS
@@ -168,12 +148,6 @@ def _weight_blocks(dy, x, mean, rstd, size, tiles, partials, begin, end):
                 wide[1, f] += db[f]
 
 
-@jit.driver
-def _weight_tasks(dy, x, mean, rstd, size, tiles, partials, tasks):
-    for t in prange(0, tasks):
-        _weight_blocks(dy, x, mean, rstd, size, tiles, partials, t, t + 1)
-
-
 @jit.kernel
 def _add_chunks(partials, i, out):
     total = partials[0, i]
@@ -186,10 +160,6 @@ def _add_chunks(partials, i, out):
 
 
 def layer_norm_backward_weight(dy, x, mean, rstd, dw, db, work):
-    _, _, blocks, chunks = work.size
-    if tasks(x.size) == 1:
-        _weight_blocks(dy, x, mean, rstd, work.size, work.tiles, work.partials, 0, blocks * chunks)
-    else:
-        _weight_tasks(dy, x, mean, rstd, work.size, work.tiles, work.partials, blocks * chunks)
+    _weight_blocks(dy, x, mean, rstd, work.size, work.tiles, work.partials, tasks(x.size))
     _add_chunks(work.partials, 0, dw)
     _add_chunks(work.partials, 1, db)

@@ -8,11 +8,10 @@ where w[k], the weights of input k, is a row of memory.
 """
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import dense, simd
-from nbprop.ops.flat import bound
+from nbprop.ops.flat import stretch
 from nbprop.ops.run_sum import run_dot
 
 __all__ = ["ROWS", "backward_input", "backward_weight", "forward"]
@@ -22,8 +21,9 @@ __all__ = ["ROWS", "backward_input", "backward_weight", "forward"]
 ROWS = 2
 
 
-@jit.kernel
-def _forward(x, w, b, y, relu, begin, end):
+@jit.driver
+def _forward(x, w, b, y, relu, task, tasks):
+    begin, end = stretch(y.shape[1], task, tasks)
     K, floor = w.shape[0], x.dtype.type(0 if relu else -np.inf)
     for n in range(x.shape[0]):
         row, out = x[n], y[n, begin:end]
@@ -41,46 +41,28 @@ def _forward(x, w, b, y, relu, begin, end):
             out[o] = floor if out[o] < floor else out[o]  # NaN stays
 
 
-@jit.driver
-def _forward_tasks(x, w, b, y, relu, tasks):
-    for t in prange(0, tasks):
-        _forward(x, w, b, y, relu, bound(t, y.shape[1], tasks), bound(t + 1, y.shape[1], tasks))
-
-
 def forward(x, w, b, y, relu):
     """Fill y (N, O) from x (N, K) and w (K, O)."""
-    tasks = dense.worth_threads(2 * x.shape[0] * w.size)
-    if tasks == 1:
-        _forward(x, w, b, y, relu, 0, y.shape[1])
-    else:
-        _forward_tasks(x, w, b, y, relu, tasks)
+    _forward(x, w, b, y, relu, dense.worth_threads(2 * x.shape[0] * w.size))
 
 
-@jit.kernel
-def _backward_input(dy, w, dx, begin, end):
+@jit.driver
+def _backward_input(dy, w, dx, task, tasks):
+    begin, end = stretch(w.shape[0], task, tasks)
     for k in range(begin, end):
         for n in range(dy.shape[0]):
             dx[n, k] = run_dot(dy[n], w[k])
 
 
-@jit.driver
-def _backward_input_tasks(dy, w, dx, tasks):
-    for t in prange(0, tasks):
-        _backward_input(dy, w, dx, bound(t, w.shape[0], tasks), bound(t + 1, w.shape[0], tasks))
-
-
 def backward_input(dy, w, dx):
     """Fill dx (N, K)."""
-    tasks = dense.worth_threads(2 * dy.shape[0] * w.size)
-    if tasks == 1:
-        _backward_input(dy, w, dx, 0, w.shape[0])
-    else:
-        _backward_input_tasks(dy, w, dx, tasks)
+    _backward_input(dy, w, dx, dense.worth_threads(2 * dy.shape[0] * w.size))
 
 
-@jit.kernel
-def _backward_weight(dy, x, dw, db, begin, end):
-    """Fill rows begin .. end - 1 of dw; and db along with the first of them."""
+@jit.driver
+def _backward_weight(dy, x, dw, db, task, tasks):
+    """Fill a task's rows of dw; and db along with the first of all."""
+    begin, end = stretch(dw.shape[0], task, tasks)
     N = dy.shape[0]
     for k in range(begin, end):
         row = dw[k]
@@ -96,16 +78,6 @@ def _backward_weight(dy, x, dw, db, begin, end):
                 db[o] += dy[n, o]
 
 
-@jit.driver
-def _backward_weight_tasks(dy, x, dw, db, tasks):
-    for t in prange(0, tasks):
-        _backward_weight(dy, x, dw, db, bound(t, dw.shape[0], tasks), bound(t + 1, dw.shape[0], tasks))
-
-
 def backward_weight(dy, x, dw, db):
     """Fill dw (K, O) and db (O,)."""
-    tasks = dense.worth_threads(2 * x.shape[0] * dw.size)
-    if tasks == 1:
-        _backward_weight(dy, x, dw, db, 0, dw.shape[0])
-    else:
-        _backward_weight_tasks(dy, x, dw, db, tasks)
+    _backward_weight(dy, x, dw, db, dense.worth_threads(2 * x.shape[0] * dw.size))

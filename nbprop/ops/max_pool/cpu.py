@@ -10,11 +10,10 @@ time; a position outside the image is never visited. Forward tasks are rows of w
 """
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.flat import flat, rows
+from nbprop.ops.flat import flat, rows, share
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
 from nbprop.ops.through_relu import flat_or_none, through_relu
 from nbprop.ops.window import at_last, following, inside
@@ -32,10 +31,11 @@ def _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation):
     return stop - ow if rows * KW <= 4 and first <= ow < stop else 1
 
 
-@jit.kernel
-def _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, begin, end):
-    """Pool rows begin .. end-1 of windows, counted over all images; planes = (H, W, OH, OW)."""
+@jit.driver
+def _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, rows, task, tasks):
+    """Pool a task's rows of windows, counted over all images; planes = (H, W, OH, OW)."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
+    begin, end = share(rows, task, tasks)
     for row in range(begin, end):
         n, oh = row // OH, row % OH
         base = n * H * W
@@ -64,16 +64,10 @@ def _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, b
 
 
 @jit.driver
-def _forward_tasks(x, y, indices, C, planes, kernel, stride, padding, dilation, rows, tasks):
-    for t in prange(0, tasks):
-        begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, begin, end)
-
-
-@jit.kernel
-def _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, begin, end):
-    """Backward of rows begin .. end-1 of windows that do not overlap: each row owns a band of dx's rows."""
+def _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, rows, task, tasks):
+    """Backward of a task's rows of windows that do not overlap: each row owns a band of dx's rows."""
     (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = planes, kernel, stride, padding, dilation
+    begin, end = share(rows, task, tasks)
     gaps = SH > KH or SW > KW or DH > 1 or DW > 1 or OH * SH - PH < H or OW * SW - PW < W
     for row in range(begin, end):
         n, oh = row // OH, row % OH
@@ -105,18 +99,12 @@ def _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation,
 
 
 @jit.driver
-def _give_tasks(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, rows, tasks):
-    for t in prange(0, tasks):
-        begin, end = rows * t // tasks, rows * (t + 1) // tasks
-        _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation, begin, end)
-
-
-@jit.kernel
-def _scatter_blocks(dy, indices, y, dx, planes, width, begin, end):
-    """Backward of blocks begin .. end-1, each `width` channels of one image, whatever the windows."""
+def _scatter_blocks(dy, indices, y, dx, planes, width, task, tasks):
+    """Backward of a task's blocks, each `width` channels of one image, whatever the windows."""
     H, W, OH, OW = planes
     C = dx.shape[1]
     blocks = (C + width - 1) // width
+    begin, end = share(dx.shape[0] // (H * W) * blocks, task, tasks)
     for block in range(begin, end):
         n, first = block // blocks, block % blocks * width
         last = min(first + width, C)
@@ -128,19 +116,11 @@ def _scatter_blocks(dy, indices, y, dx, planes, width, begin, end):
                 dx[p, c] += through_relu(dy, y, (o, c))
 
 
-@jit.driver
-def _scatter_tasks(dy, indices, y, dx, planes, width, blocks, tasks):
-    for t in prange(0, tasks):
-        _scatter_blocks(dy, indices, y, dx, planes, width, blocks * t // tasks, blocks * (t + 1) // tasks)
-
-
 def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
     N, C, OH, _ = y.shape
     arrays, planes = (flat(x), flat(y), flat(indices), C), x.shape[2:] + y.shape[2:]
-    if x.size < _SMALL:
-        _forward_rows(*arrays, planes, kernel, stride, padding, dilation, 0, N * OH)
-    else:
-        _forward_tasks(*arrays, planes, kernel, stride, padding, dilation, N * OH, jit.threads())
+    threads = 1 if x.size < _SMALL else jit.threads()
+    _forward_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
 
 
 def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
@@ -150,15 +130,8 @@ def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
     threads = 1 if dx.size < _SMALL else jit.threads()
     if SH > DH * (KH - 1) and SW > DW * (KW - 1):  # windows lie apart
         arrays = flat(dy), flat(indices), flat_or_none(y), flat(dx), C
-        if threads == 1:
-            _give_rows(*arrays, planes, kernel, stride, padding, dilation, 0, N * OH)
-        else:
-            _give_tasks(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
+        _give_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
         return
     arrays = rows(dy), rows(indices), None if y is None else rows(y), rows(dx)
     width = max(C, 1) if threads <= N else _LANES
-    blocks = N * -(-C // width)
-    if threads == 1:
-        _scatter_blocks(*arrays, planes, width, 0, blocks)
-    else:
-        _scatter_tasks(*arrays, planes, width, blocks, threads)
+    _scatter_blocks(*arrays, planes, width, threads)

@@ -5,7 +5,6 @@ find itself there was replaced. Positions that no element has are neither writte
 """
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
 from nbprop.ops import flat
@@ -14,12 +13,13 @@ _SMALL = 1 << 15  # elements of y that one thread fills in the time that startin
 _LANES = 16  # channels of a block, where images alone do not make enough tasks
 
 
-@jit.kernel
-def _place_blocks(x, indices, y, images, width, begin, end):
-    """Fill blocks begin .. end-1, each `width` channels of one image; `images` is how many there are."""
+@jit.driver
+def _place_blocks(x, indices, y, images, width, task, tasks):
+    """Fill a task's blocks, each `width` channels of one image; `images` is how many there are."""
     C = x.shape[1]
     O, P = x.shape[0] // images, y.shape[0] // images
     blocks = (C + width - 1) // width
+    begin, end = flat.share(images * blocks, task, tasks)
     for block in range(begin, end):
         n, first = block // blocks, block % blocks * width
         last = min(first + width, C)
@@ -29,22 +29,17 @@ def _place_blocks(x, indices, y, images, width, begin, end):
                 y[np.uintp(n * P + indices[o, c]), c] = x[o, c]
 
 
-@jit.driver
-def _place_tasks(x, indices, y, images, width, blocks, tasks):
-    for t in prange(0, tasks):
-        _place_blocks(x, indices, y, images, width, blocks * t // tasks, blocks * (t + 1) // tasks)
-
-
 def max_unpool2d_forward(x, indices, y):
-    _run(_place_blocks, _place_tasks, y, flat.rows(x), flat.rows(indices), flat.rows(y))
+    _run(_place_blocks, y, flat.rows(x), flat.rows(indices), flat.rows(y))
 
 
-@jit.kernel
-def _take_blocks(dy, indices, owners, dx, images, width, begin, end):
-    """Gather blocks begin .. end-1 of dx."""
+@jit.driver
+def _take_blocks(dy, indices, owners, dx, images, width, task, tasks):
+    """Gather a task's blocks of dx."""
     C = dx.shape[1]
     O, P = dx.shape[0] // images, dy.shape[0] // images
     blocks = (C + width - 1) // width
+    begin, end = flat.share(images * blocks, task, tasks)
     zero = dx.dtype.type(0)
     for block in range(begin, end):
         n, first = block // blocks, block % blocks * width
@@ -58,23 +53,12 @@ def _take_blocks(dy, indices, owners, dx, images, width, begin, end):
                 dx[o, c] = dy[p, c] if owners[p, c] == o - n * O else zero
 
 
-@jit.driver
-def _take_tasks(dy, indices, owners, dx, images, width, blocks, tasks):
-    for t in prange(0, tasks):
-        begin, end = blocks * t // tasks, blocks * (t + 1) // tasks
-        _take_blocks(dy, indices, owners, dx, images, width, begin, end)
-
-
 def max_unpool2d_backward(dy, indices, owners, dx):
-    _run(_take_blocks, _take_tasks, dy, flat.rows(dy), flat.rows(indices), flat.rows(owners), flat.rows(dx))
+    _run(_take_blocks, dy, flat.rows(dy), flat.rows(indices), flat.rows(owners), flat.rows(dx))
 
 
-def _run(serial, parallel, plane, *arrays):
+def _run(kernel, plane, *arrays):
     N, C = plane.shape[:2]
     threads = 1 if plane.size < _SMALL else jit.threads()
     width = max(C, 1) if threads <= N else _LANES
-    blocks = N * -(-C // width)
-    if threads == 1:
-        serial(*arrays, max(N, 1), width, 0, blocks)
-    else:
-        parallel(*arrays, N, width, blocks, threads)
+    kernel(*arrays, max(N, 1), width, threads)

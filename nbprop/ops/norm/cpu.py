@@ -1,17 +1,16 @@
 """Norms on channels-last memory, in four passes: moments, forward, the gradient's sums, dx.
 
-Each pass cuts memory alike (see cut.py). Sums run over a block of tiles in the dtype of x, and over blocks,
-chunks and channels of a group in float64. Deviations are taken from the mean of all that came before: the
-rounding of a block's moments is then at most as large as that of the variance they join.
+Each pass cuts memory alike (see cut.py), and tasks share out the chunks. Sums run over a block of tiles in the
+dtype of x, and over blocks, chunks and channels of a group in float64. Deviations are taken from the mean of all
+that came before: the rounding of a block's moments is then at most as large as that of the variance they join.
 """
 
 from types import SimpleNamespace
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
-from nbprop.ops.flat import flat
+from nbprop.ops.flat import flat, share
 from nbprop.ops.moments import joined
 from nbprop.ops.norm.cut import cut
 from nbprop.ops.norm.deviation import divisors
@@ -23,17 +22,21 @@ _BLOCK = 64  # tiles that are summed up in the dtype of x
 
 def workspace(shape, B, dtype):
     size = cut(shape, B)
-    tasks = size.B * size.K
+    chunks = size.B * size.K
     return SimpleNamespace(
         size=size,
-        tiles=np.empty((tasks, 4, size.T), dtype),
-        partials=np.empty((tasks, 2, size.C), np.float64),
+        tiles=np.empty((chunks, 4, size.T), dtype),
+        partials=np.empty((chunks, 2, size.C), np.float64),
     )
+
+
+def _tasks(x):
+    return 1 if x.size < _SMALL else jit.threads()
 
 
 @jit.scalar
 def _bounds(size, t):
-    """Return the block of task t, and its run of memory; none if rounding up left nothing for it."""
+    """Return the block of chunk t, and its run of memory; none if rounding up left nothing for it."""
     _, R, C, _, K, step = size
     b, k = t // K, t % K
     return b, b * R * C + min(k * step, R * C), b * R * C + min((k + 1) * step, R * C)
@@ -90,9 +93,10 @@ def _join_block(centre, sums, squares, rows, block_rows, mean, scatter):
         mean[c], scatter[c] = joined(rows, mean[c], scatter[c], block_rows, d + own, squares[c] - s * own)
 
 
-@jit.kernel
-def _moments_tasks(x, size, tiles, partials, begin, end):
-    """Fill each task's partials with its rows' mean and sum of squared deviations from it, per channel."""
+@jit.driver
+def _moments_tasks(x, size, tiles, partials, task, tasks):
+    """Fill each chunk's partials with its rows' mean and sum of squared deviations from it, per channel."""
+    begin, end = share(len(tiles), task, tasks)
     C, T = size[2], size[3]
     for t in range(begin, end):
         _, start, stop = _bounds(size, t)
@@ -119,12 +123,6 @@ def _moments_tasks(x, size, tiles, partials, begin, end):
             _fold(squares, C)
             _join_block(centre, sums, squares, rows, run.size // C, mean, scatter)
             rows += run.size // C
-
-
-@jit.driver
-def _moments_parallel(x, size, tiles, partials, tasks):
-    for t in prange(0, tasks):
-        _moments_tasks(x, size, tiles, partials, t, t + 1)
 
 
 @jit.kernel
@@ -155,13 +153,8 @@ def _join_tasks(size, partials, mean, variance):
 
 
 def norm_statistics(x, mean, variance, work):
-    size = work.size
-    tasks = size.B * size.K
-    if x.size < _SMALL:
-        _moments_tasks(flat(x), size, work.tiles, work.partials, 0, tasks)
-    else:
-        _moments_parallel(flat(x), size, work.tiles, work.partials, tasks)
-    _join_tasks(size, work.partials, mean, variance)
+    _moments_tasks(flat(x), work.size, work.tiles, work.partials, _tasks(x))
+    _join_tasks(work.size, work.partials, mean, variance)
 
 
 @jit.kernel
@@ -214,8 +207,9 @@ def _scale_run(run, centre, scale, shift, floor, out):
             o[j] = floor if v < floor else v  # NaN stays
 
 
-@jit.kernel
-def _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, begin, end):
+@jit.driver
+def _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, task, tasks):
+    begin, end = share(len(tiles), task, tasks)
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
         centre, scale, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2]
@@ -223,20 +217,9 @@ def _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, begin, en
         _scale_run(x[start:stop], centre, scale, shift, floor, y[start:stop])
 
 
-@jit.driver
-def _forward_parallel(x, weight, bias, mean, rstd, floor, y, size, tiles, tasks):
-    for t in prange(0, tasks):
-        _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, t, t + 1)
-
-
 def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
-    tasks = work.size.B * work.size.K
     floor = x.dtype.type(0 if relu else -np.inf)
-    arrays = flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles
-    if x.size < _SMALL:
-        _forward_tasks(*arrays, 0, tasks)
-    else:
-        _forward_parallel(*arrays, tasks)
+    _forward_tasks(flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles, _tasks(x))
 
 
 @jit.kernel
@@ -264,9 +247,10 @@ def _add_products(dy, x, y, centre, sums, products):
             products[j] += d * (r[j] - centre[j])
 
 
-@jit.kernel
-def _sums_tasks(dy, x, y, mean, size, tiles, partials, begin, end):
-    """Fill each task's partials with its sums of dy and dy (x - mean), per channel."""
+@jit.driver
+def _sums_tasks(dy, x, y, mean, size, tiles, partials, task, tasks):
+    """Fill each chunk's partials with its sums of dy and dy (x - mean), per channel."""
+    begin, end = share(len(tiles), task, tasks)
     C, T = size[2], size[3]
     D = C // mean.shape[1]
     for t in range(begin, end):
@@ -289,12 +273,6 @@ def _sums_tasks(dy, x, y, mean, size, tiles, partials, begin, end):
                 partials[t, 1, c] += products[c] - (mean[b, c // D] - centre[c]) * s
 
 
-@jit.driver
-def _sums_parallel(dy, x, y, mean, size, tiles, partials, tasks):
-    for t in prange(0, tasks):
-        _sums_tasks(dy, x, y, mean, size, tiles, partials, t, t + 1)
-
-
 @jit.kernel
 def _add_tasks(size, partials, sums):
     """Add up the chunks of each block in order."""
@@ -310,12 +288,7 @@ def _add_tasks(size, partials, sums):
 
 
 def norm_backward_sums(dy, x, y, mean, sums, work):
-    tasks = work.size.B * work.size.K
-    arrays = flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials
-    if x.size < _SMALL:
-        _sums_tasks(*arrays, 0, tasks)
-    else:
-        _sums_parallel(*arrays, tasks)
+    _sums_tasks(flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials, _tasks(x))
     _add_tasks(work.size, work.partials, sums)
 
 
@@ -362,8 +335,9 @@ def _input_run(dy, x, y, centre, scale, slope, shift, dx):
             o[j] = through_relu(d, s, j) * scale[j] + ((r[j] - centre[j]) * slope[j] + shift[j])
 
 
-@jit.kernel
-def _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, begin, end):
+@jit.driver
+def _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, task, tasks):
+    begin, end = share(len(tiles), task, tasks)
     m = max(size[1] * (size[2] // mean.shape[1]), 1)
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
@@ -373,16 +347,6 @@ def _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tile
         _input_run(dy[start:stop], x[start:stop], s, centre, scale, slope, shift, dx[start:stop])
 
 
-@jit.driver
-def _input_parallel(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, tasks):
-    for t in prange(0, tasks):
-        _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, t, t + 1)
-
-
 def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
-    tasks = work.size.B * work.size.K
-    arrays = flat(dy), flat(x), flat_or_none(y), weight, mean, rstd, pull, sums, fixed, flat(dx), work.size, work.tiles
-    if x.size < _SMALL:
-        _input_tasks(*arrays, 0, tasks)
-    else:
-        _input_parallel(*arrays, tasks)
+    arrays = flat(dy), flat(x), flat_or_none(y), weight, mean, rstd, pull, sums, fixed, flat(dx)
+    _input_tasks(*arrays, work.size, work.tiles, _tasks(x))

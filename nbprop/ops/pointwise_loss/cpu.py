@@ -6,20 +6,18 @@ A chunk's sum is float64 and stored; the caller adds the sums in order, so threa
 import functools
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit
-from nbprop.ops.flat import bound, flat, tasks
+from nbprop.ops.flat import flat, share, stretch, tasks
 
 _RUN = 1024  # elements that stay in the first-level cache from their values, which a loop without stores adds up
 # (see `run_sum`), to their gradients
 
 
 def loss_sums(pair, parameters, y, target, scale, partial, dy):
-    serial, parallel, _ = _kernels(pair)
-    run = serial if tasks(y.size) == 1 else parallel
+    sums, _ = _kernels(pair)
     chunk = -(-y.size // max(partial.size, 1))
-    run(parameters, flat(y), flat(target), y.dtype.type(scale), partial, flat(dy), chunk)
+    sums(parameters, flat(y), flat(target), y.dtype.type(scale), partial, flat(dy), chunk, tasks(y.size))
 
 
 def total(partial, scale, value):
@@ -27,7 +25,8 @@ def total(partial, scale, value):
 
 
 def loss_values(pair, parameters, y, target, values, dy):
-    _kernels(pair)[2](parameters, flat(y), flat(target), flat(values), flat(dy), tasks(y.size))
+    _, fill = _kernels(pair)
+    fill(parameters, flat(y), flat(target), flat(values), flat(dy), tasks(y.size))
 
 
 @functools.cache
@@ -55,23 +54,18 @@ def _kernels(pair):
             run_slopes(parameters, y[a:b], target[a:b], scale, dy[a:b])
         return total
 
-    @jit.kernel(allocates=True)
-    def sums(parameters, y, target, scale, partial, dy, chunk):
-        for k in range(partial.size):
+    @jit.driver(allocates=True)
+    def sums(parameters, y, target, scale, partial, dy, chunk, task, tasks):
+        for k in range(*share(partial.size, task, tasks)):
             a, b = k * chunk, (k + 1) * chunk
             partial[k] = chunk_sum(parameters, y[a:b], target[a:b], scale, dy[a:b])
 
     @jit.driver(allocates=True)
-    def sums_tasks(parameters, y, target, scale, partial, dy, chunk):
-        for k in prange(0, partial.size):
-            a, b = k * chunk, (k + 1) * chunk
-            partial[k] = chunk_sum(parameters, y[a:b], target[a:b], scale, dy[a:b])
+    def values(parameters, y, target, losses, dy, task, tasks):
+        begin, end = stretch(y.size, task, tasks)
+        y, target, losses, dy = y[begin:end], target[begin:end], losses[begin:end], dy[begin:end]
+        for i in range(y.size):
+            losses[i] = value(y[i], target[i], *parameters)
+            dy[i] = slope(y[i], target[i], *parameters)
 
-    @jit.driver(allocates=True)
-    def values_tasks(parameters, y, target, losses, dy, tasks):
-        for task in prange(0, tasks):
-            for i in range(bound(task, y.size, tasks), bound(task + 1, y.size, tasks)):
-                losses[i] = value(y[i], target[i], *parameters)
-                dy[i] = slope(y[i], target[i], *parameters)
-
-    return sums, sums_tasks, values_tasks
+    return sums, values

@@ -3,11 +3,9 @@
 A line stays in the first-level cache from its first exponential to its last product.
 """
 
-from numba import prange
-
 from nbprop import jit
 from nbprop.ops.exponentials import exponentials
-from nbprop.ops.flat import lines, tasks
+from nbprop.ops.flat import lines, share, tasks
 from nbprop.ops.run_sum import run_dot, run_sum
 from nbprop.ops.vecmath import exp, log
 
@@ -42,8 +40,9 @@ def _log_softmax_backward_row(y, dy, dx):
 
 
 def _forward(row):
-    @jit.kernel
-    def forward(x, y, begin, end):
+    @jit.driver
+    def forward(x, y, task, tasks):
+        begin, end = share(x.size // x.shape[1], task, tasks)
         for r in range(begin, end):
             if x.ndim == 2:
                 row(x[r], y[r])
@@ -51,17 +50,13 @@ def _forward(row):
                 before, after = r // x.shape[2], r % x.shape[2]
                 row(x[before, :, after], y[before, :, after])
 
-    @jit.driver
-    def forward_tasks(x, y, count, tasks):
-        for t in prange(0, tasks):
-            forward(x, y, count * t // tasks, count * (t + 1) // tasks)
-
-    return forward, forward_tasks
+    return forward
 
 
 def _backward(row):
-    @jit.kernel
-    def backward(y, dy, dx, begin, end):
+    @jit.driver
+    def backward(y, dy, dx, task, tasks):
+        begin, end = share(y.size // y.shape[1], task, tasks)
         for r in range(begin, end):
             if y.ndim == 2:
                 row(y[r], dy[r], dx[r])
@@ -69,12 +64,7 @@ def _backward(row):
                 before, after = r // y.shape[2], r % y.shape[2]
                 row(y[before, :, after], dy[before, :, after], dx[before, :, after])
 
-    @jit.driver
-    def backward_tasks(y, dy, dx, count, tasks):
-        for t in prange(0, tasks):
-            backward(y, dy, dx, count * t // tasks, count * (t + 1) // tasks)
-
-    return backward, backward_tasks
+    return backward
 
 
 _softmax = _forward(_softmax_row)
@@ -99,8 +89,7 @@ def log_softmax_backward(y, dy, dx, axis):
     _run(_log_softmax_backward, axis, y, dy, dx)
 
 
-def _run(kernels, axis, *arrays):
-    serial, parallel = kernels
+def _run(kernel, axis, *arrays):
     size = arrays[0].size
     if size == 0:
         return
@@ -108,8 +97,4 @@ def _run(kernels, axis, *arrays):
     before, K, after = views[0].shape
     if after == 1:
         views = [v.reshape(before, K) for v in views]
-    count = tasks(size)
-    if count == 1:
-        serial(*views, 0, before * after)
-    else:
-        parallel(*views, before * after, count)
+    kernel(*views, tasks(size))

@@ -13,10 +13,9 @@ own sum: any number of threads gives the same bits.
 import math
 
 import numpy as np
-from numba import prange
 
 from nbprop import jit, layout
-from nbprop.ops.flat import tasks
+from nbprop.ops.flat import share, tasks
 from nbprop.ops.run_sum import run_sum
 
 
@@ -85,21 +84,15 @@ def _band(x, dx, first, end, C, anisotropic, eps2, scale, work):
     return total
 
 
-@jit.kernel
-def _bands(x, dx, C, anisotropic, eps2, scale, sums, work, begin, end):
+@jit.driver
+def _bands(x, dx, C, anisotropic, eps2, scale, sums, work, task, tasks):
+    begin, end = share(sums.size, task, tasks)
     bands = sums.shape[1]
     H = x.shape[1]
     for band in range(begin, end):
         n, k = band // bands, band % bands
         first, stop = H * k // bands, H * (k + 1) // bands
-        sums[n, k] = _band(x[n], dx[n], first, stop, C, anisotropic, eps2, scale, work)
-
-
-@jit.driver
-def _tasks(x, dx, C, anisotropic, eps2, scale, sums, work, count):
-    for t in prange(0, count):
-        begin, end = sums.size * t // count, sums.size * (t + 1) // count
-        _bands(x, dx, C, anisotropic, eps2, scale, sums, work[t], begin, end)
+        sums[n, k] = _band(x[n], dx[n], first, stop, C, anisotropic, eps2, scale, work[task])
 
 
 def workspace(shape, dtype):
@@ -112,12 +105,8 @@ def total_variation(x, anisotropic, eps, scale, dx, sums, work):
     N, C, H, W = x.shape
     rows, gradient = (layout.nhwc(a).reshape(N, H, W * C) for a in (x, dx))
     real = x.dtype.type
-    arguments = rows, gradient, C, anisotropic, real(eps) * real(eps), real(scale), sums
     count = min(tasks(x.size), len(work))
-    if count == 1:
-        _bands(*arguments, work[0], 0, sums.size)
-    else:
-        _tasks(*arguments, work, count)
+    _bands(rows, gradient, C, anisotropic, real(eps) * real(eps), real(scale), sums, work, count)
 
 
 def totals(sums, scale, values):

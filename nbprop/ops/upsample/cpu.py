@@ -5,10 +5,8 @@ memory, then of its pixels. A backward task makes rows of dx: the sum of the row
 part in, then of their pixels, in order: no two tasks write to one place.
 """
 
-from numba import prange
-
 from nbprop import jit, layout
-from nbprop.ops.flat import tasks
+from nbprop.ops.flat import share, tasks
 
 
 def _rows(x):
@@ -43,11 +41,12 @@ def _copy_pixels(line, into, columns, C):
             pixel[i] = shown[i]
 
 
-@jit.kernel
-def _forward_rows(x, y, rows, columns, linear, H, C, blended, begin, end):
-    """Fill rows begin .. end - 1 of y, counted over all images."""
+@jit.driver
+def _forward_rows(x, y, rows, columns, linear, H, C, work, task, tasks):
+    """Fill a task's rows of y, counted over all images."""
     OH = rows.first.size
-    line = blended[: x.shape[1]]
+    begin, end = share(y.shape[0], task, tasks)
+    line = work[task][: x.shape[1]]
     for row in range(begin, end):
         base, oh = row // OH * H, row % OH
         upper = x[base + rows.first[oh]]
@@ -56,13 +55,6 @@ def _forward_rows(x, y, rows, columns, linear, H, C, blended, begin, end):
             _blend_pixels(line, y[row], columns, C)
         else:
             _copy_pixels(upper, y[row], columns, C)
-
-
-@jit.driver
-def _forward_tasks(x, y, rows, columns, linear, H, C, work, count):
-    for t in prange(0, count):
-        begin, end = y.shape[0] * t // count, y.shape[0] * (t + 1) // count
-        _forward_rows(x, y, rows, columns, linear, H, C, work[t], begin, end)
 
 
 @jit.scalar
@@ -93,36 +85,22 @@ def _sum_pixels(summed, into, columns, C):
                 pixel[i] += u * d[i]
 
 
-@jit.kernel
-def _backward_rows(dy, dx, rows, columns, C, summed, begin, end):
-    """Fill rows begin .. end - 1 of dx, counted over all images."""
+@jit.driver
+def _backward_rows(dy, dx, rows, columns, C, work, task, tasks):
+    """Fill a task's rows of dx, counted over all images."""
     H, OH = rows.begin.size, rows.first.size
-    line = summed[: dy.shape[1]]
+    begin, end = share(dx.shape[0], task, tasks)
+    line = work[task][: dy.shape[1]]
     for row in range(begin, end):
         _sum_rows(dy, row // H * OH, rows, row % H, line)
         _sum_pixels(line, dx[row], columns, C)
 
 
-@jit.driver
-def _backward_tasks(dy, dx, rows, columns, C, work, count):
-    for t in prange(0, count):
-        begin, end = dx.shape[0] * t // count, dx.shape[0] * (t + 1) // count
-        _backward_rows(dy, dx, rows, columns, C, work[t], begin, end)
-
-
 def upsample_forward(x, y, rows, columns, linear, work):
     arguments = _rows(x), _rows(y), rows, columns, linear, x.shape[2], x.shape[1]
-    count = min(tasks(y.size), len(work))
-    if count == 1:
-        _forward_rows(*arguments, work[0], 0, len(arguments[1]))
-    else:
-        _forward_tasks(*arguments, work, count)
+    _forward_rows(*arguments, work, min(tasks(y.size), len(work)))
 
 
 def upsample_backward(dy, dx, rows, columns, linear, work):
     arguments = _rows(dy), _rows(dx), rows, columns, dx.shape[1]
-    count = min(tasks(dy.size), len(work))
-    if count == 1:
-        _backward_rows(*arguments, work[0], 0, len(arguments[1]))
-    else:
-        _backward_tasks(*arguments, work, count)
+    _backward_rows(*arguments, work, min(tasks(dy.size), len(work)))
