@@ -80,7 +80,8 @@ def driver(function=None, *, allocates=False):
     """
     if function is None:
         return functools.partial(driver, allocates=allocates)
-    task = kernel(function, allocates=allocates)
+    # Python calls the launcher alone: a wrapper of the task was a twentieth of what a small one takes to compile.
+    task = _cached(njit(fastmath=_FLAGS, _nrt=allocates, no_cpython_wrapper=True, **_COMMON)(function))
     launch = distribute.launcher(task, _run_tasks)
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(launch, name, getattr(function, name))

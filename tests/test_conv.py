@@ -11,11 +11,12 @@ from oracle import assert_close, assert_same_bits, cut, dtypes, memory_orders, n
 
 import nbprop
 from nbprop import layout, nn, shapes
-from nbprop.ops import correlate, outer, simd
+from nbprop.bench import suite
+from nbprop.ops import correlate, dense, outer, simd
+from nbprop.ops.conv import choose, cpu, fast, plan, reference, spread, wide
 from nbprop.ops.conv import conv2d_backward_input as backward_input
 from nbprop.ops.conv import conv2d_backward_weight as backward_weight
 from nbprop.ops.conv import conv2d_forward as forward
-from nbprop.ops.conv import cpu, plan, reference, spread, wide
 
 # Each tile size is compiled anew, so few counts: 3 and 17 leave lanes idle in one vector and in several.
 channels = st.sampled_from([1, 3, 17])
@@ -124,7 +125,7 @@ cuts = st.fixed_dictionaries({
     "dense._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
     "outer._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
     "outer._FIRST": st.sampled_from([1, 2000, 32 * 1024]),
-    "dense._ITEMS": st.sampled_from([(1, 1), (3, 3), (16, 16)]),
+    "dense._SHARES": st.sampled_from([1, 3, 16]),
     "dense._ROWS": st.sampled_from([1, 2, 4]),
     "dense._LARGE_WEIGHTS": st.sampled_from([1, 1 << 20]),
     "dense._LARGE_WEIGHTS_PIXELS": st.sampled_from([1, 40, 800]),
@@ -166,13 +167,13 @@ def test_relu_in_the_epilogue_however_it_is_cut(problem, constants):
 
 def plans(x_shape, w_shape, arguments, dtype):
     p = plan.forward(shapes.conv2d(x_shape, w_shape, **arguments))
-    return correlate.plan(p, np.dtype(dtype)), outer.plan(p, np.dtype(dtype))
+    return correlate.plan(p, np.dtype(dtype), 1), outer.plan(p, np.dtype(dtype))
 
 
 def test_cuts_reach_the_edges():
     """The cuts above do what they are for; each one alone, against the reference too."""
     x_shape, w_shape, arguments = (5, 37, 9, 8), (17, 37, 3, 3), {"padding": 1}
-    constants = {"dense._SERIAL": 1, "dense._ITEMS": (1, 1), "dense._ROWS": 1, "outer._PIXELS": 1}
+    constants = {"dense._SERIAL": 1, "dense._SHARES": 1, "dense._ROWS": 1, "outer._PIXELS": 1}
     with cut({**constants, "dense._BLOCK": 37 * 8 * 4 * 5, "outer._FIRST": 6000, "correlate._PANEL": 100}):
         (p, _, _, _, khb, runb), weight = plans(x_shape, w_shape, arguments, np.float32)
         assert (p.RB, p.NB, khb) == (3, 1, 1)  # five rows of x: bands of three
@@ -269,6 +270,23 @@ def run():
             *passes((3, 21, 41, 43), (21, 21, 3, 3), padding=1, stride=2),
             *passes((4, 21, 35, 32), (21, 1, 2, 7), padding=(1, 3), groups=21), *passes((19, 6, 14, 14), (16, 6, 5, 5)))
 """)
+
+
+@pytest.mark.parametrize("name", suite.conv_rows())
+def test_sixteen_threads_find_equal_shares(name):
+    """None waits long for the one with most items."""
+    row, dtype = suite.conv_rows()[name], np.dtype(np.float32)
+    geometry = shapes.conv_transpose2d if row.transposed else shapes.conv2d
+    g = geometry(row.x_shape, row.w_shape, stride=row.S, padding=row.P, dilation=row.D, groups=row.G)
+    for p in (plan.forward(g), *(p for p, _ in plan.phases(g))):
+        panels = -(-p.OG // correlate.panel_width(p, dtype)) if not p.LANEWISE else 1
+        items = dense.blocks(correlate.plan(p, dtype, 16)[0]) * p.G * panels
+        assert items / (-(-items // 16) * 16) > 0.7, (items, p)
+    if choose.winograd_tile("weight", g):
+        p, = fast.passes("weight", g, choose.winograd_tile("weight", g), dtype)
+        P = fast.panel(p, dtype)
+        slabs = -(-p.g.OP // fast._slab(p, P, 16))
+        assert p.chunks * slabs >= 16 or slabs == p.g.OP // P
 
 
 # Memory, and who owns it

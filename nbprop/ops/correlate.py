@@ -39,14 +39,14 @@ class Tables(NamedTuple):
 
 
 @functools.lru_cache(maxsize=512)
-def plan(p, dtype):
-    """Return (p with its blocks, MR, NV, tables, KHB, RUNB) for a correlation; cached per geometry."""
+def plan(p, dtype, threads):
+    """Return (p with its blocks, MR, NV, tables, KHB, RUNB) for a correlation on so many threads; cached."""
     if p.LANEWISE:  # whole pixels, as together their channels are a run of memory
         p = p._replace(NB=1, RB=max(1, min(p.OH, max(_LANEWISE_ROWS, p.N * p.OH // _LANEWISE_ITEMS))))
-    else:  # five images are 2 + 3 for two threads, and 5 halves each in twice as many items
-        p = dense.block(p, dtype, 2)
+    else:
+        p = dense.block(p, dtype, threads)
     mr, nv = _tile(p, dtype)
-    width = nv * simd.lanes(np.dtype(dtype)) * np.dtype(dtype).itemsize
+    width = nv * simd.lanes(dtype) * dtype.itemsize
     taps, run = (1, p.KW * dense.depth(p)) if _merged(p) else (p.KW, dense.depth(p))
     khb = max(1, _PANEL // max(taps * run * width, 1))
     slices = -(-taps * run * width // _PANEL)
@@ -113,7 +113,7 @@ def settle(w, ldw, bias, p, floor, room=None):
 
     `room` has space for packed panels: where there is but one block, whoever sweeps a panel packs it first.
     """
-    p, mr, nv, tables, khb, runb = plan(p, w.dtype)
+    p, mr, nv, tables, khb, runb = plan(p, w.dtype, jit.threads())
     width = nv * simd.lanes(w.dtype)
     shares = -(-p.OG // width)
     if p.LANEWISE:  # as few as leave every thread its share: together they are a run of memory

@@ -38,11 +38,12 @@ _BLOCK = 800 * 1024
 _LARGE_WEIGHTS = 1024 * 1024
 _LARGE_WEIGHTS_PIXELS = 800
 _LARGE_WEIGHTS_BLOCK = 1600 * 1024
-# Work is cut into items, a block times a panel, of so many floating-point operations (0.15 ms of a core), but into so
-# many at least and at most, with so many rows at least: many threads find equal shares of large work, and small work
-# keeps blocks of several images.
-_ITEM = 40_000_000
-_ITEMS = 4, 64
+# Work is cut into items, a block times a panel, of so many floating-point operations (0.15 ms of a core) and at most so
+# many, but into so many for each thread at least, with so many rows at least: threads find equal shares (five images
+# are 2 + 3 for two, and nine halves 4 + 5), and small work keeps blocks of several images. 16 threads (Xeon, AVX-512)
+# ran at 33 % of the machine's peak where there were 8 items.
+_ITEM, _ITEMS = 40_000_000, 64
+_SHARES = 4
 _ROWS = 4
 # Floating-point operations below which a second thread costs more than it brings: entering a parallel region takes
 # 2 to 3 us (omp), in which one core does about half a million.
@@ -125,12 +126,12 @@ def tile(channels, dtype, lanewise=False):
     return rows[nv], nv
 
 
-def block(p, dtype, finer=1):
-    """Return `p` with its block sizes filled in, for `finer` times as many items at least."""
+def block(p, dtype, threads):
+    """Return `p` with its block sizes filled in, for so many threads."""
     itemsize = np.dtype(dtype).itemsize
     row = max(p.W * p.C * itemsize, 1)
     panels = p.G * -(-p.OG // (tile(p.OG, dtype)[1] * simd.lanes(np.dtype(dtype))))
-    items = 1 if operations(p) < _SERIAL else min(max(finer * _ITEMS[0], operations(p) // _ITEM), _ITEMS[1])
+    items = max(min(operations(p) // _ITEM, _ITEMS), _SHARES * threads) if splits(operations(p)) else 1
     limit, images = _BLOCK, -(-p.N * panels // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
         images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))

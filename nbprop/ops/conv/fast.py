@@ -26,12 +26,13 @@ _WEIGHTS = 4 * 1024 * 1024
 # tasks always do.
 _OWN = 64
 _FEW = 4
-# The weight gradient's, in bytes: a task's own sums; a block's tiles, besides as many again as the sums have, which are
-# read and written once per block; all chunks' results.
+# The weight gradient's, in bytes: a task's own sums at most; a block's tiles, besides as many again as the sums have,
+# which are read and written once per block; all chunks' results.
 _SUMS = 2560 * 1024
 _CHUNK_BLOCK = 256 * 1024
 _RESULTS = 4 * 1024 * 1024
-_CHUNKS = (4, 48), (16, 192)  # of the tiles: up to 4 of at least 48 each, or up to 16 of at least 192
+# Of the tiles: up to 4 chunks of at least 48 each, up to 8 of 96, or up to 16 of 192.
+_CHUNKS = (4, 48), (8, 96), (16, 192)
 _RUN = 512  # tiles that one sum runs over before it is added to the others
 
 
@@ -68,7 +69,7 @@ class Pass(NamedTuple):
     phases: np.ndarray  # of x: see Tiling
     staged: bool
     chunks: int = 1  # the weight gradient's: of the tiles
-    slab: int = 0  # output channels that a task sums at a time
+    slab: int = 0  # output channels that a task sums at a time, at most
 
 
 @functools.lru_cache(maxsize=512)
@@ -284,7 +285,17 @@ def weight_gradient(x, dy, dw, db, plans, work):
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
+    slab = _slab(p, P, tasks)
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
-        x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
+        x, dy, p.phases, partials, ones, zeros, _ROW, g, slab, p.a_rows, p.c_rows // p.slab * slab, rooms, edges,
         _RUN // g.TB * g.TB, lanes, tasks)
     outer.add_chunks(partials, dw, db, tasks)
+
+
+def _slab(p, P, tasks):
+    """Return the output channels that a task sums at a time: fewer where chunks and slabs were fewer than tasks.
+
+    Each slab of a chunk transforms x again, one sixth of its work for a slab of 32 channels.
+    """
+    panels = p.g.OP // P
+    return min(p.slab, max(1, panels // -(-tasks // p.chunks)) * P)

@@ -63,7 +63,7 @@ def size(g, dtype):
 
 def settle(w, b, spread, g, packed):
     """Return the function of dy and dx (flat) that fills dx with b + a phase of the input gradient."""
-    p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, w.dtype)
+    p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, w.dtype, jit.threads())
     width = nv * simd.lanes(w.dtype)
     tasks = min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p))
     driver = _driver(mr, nv)
