@@ -9,14 +9,11 @@ from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
 from nbprop.ops.flat import share
 
-__all__ = ["correlate", "pack_rows", "panel_width", "panels_size", "plan", "settle"]
+__all__ = ["correlate", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
 _PANEL = dense.cache(1) * 3 // 4
-# Pixels from which a panel is worth a copy that only its own sweep reads: in place its rows share a few cache sets.
-# 32 rows of 512 to 512 features took 8 % less with it, 128 of 784 10 %, 128 of 768 33 % (Zen 3).
-_PACK_ROWS = 24
 # A depthwise convolution's items, blocks times shares of its channels, at least; and rows of a block, at least, whose
 # first and last are read twice.
 _LANEWISE_ITEMS = 64
@@ -108,11 +105,8 @@ def correlate(x, w, ldw, bias, y, p, floor):
     settle(w, ldw, bias, p, floor)(x, y)
 
 
-def settle(w, ldw, bias, p, floor, room=None):
-    """Return `correlate` as a function of x and y (flat): what a layer's every step repeats is settled once.
-
-    `room` has space for packed panels: where there is but one block, whoever sweeps a panel packs it first.
-    """
+def settle(w, ldw, bias, p, floor):
+    """Return `correlate` as a function of x and y (flat): what a layer's every step repeats is settled once."""
     p, mr, nv, tables, khb, runb = plan(p, w.dtype, jit.threads())
     width = nv * simd.lanes(w.dtype)
     shares = -(-p.OG // width)
@@ -123,9 +117,7 @@ def settle(w, ldw, bias, p, floor, room=None):
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    if room is None or dense.blocks(p) > 1 or p.N * p.OH * p.OW < _PACK_ROWS:
-        room = np.zeros(0, w.dtype)
-    arguments = (w, ldw, step, room, bias, np.array(p, np.int64), *tables, width, shares, khb, runb, floor, tasks)
+    arguments = (w, ldw, step, bias, np.array(p, np.int64), *tables, width, shares, khb, runb, floor, tasks)
     return (lambda x, y: driver(x, y, *arguments)) if items else lambda x, y: None
 
 
@@ -135,7 +127,7 @@ def _driver(mr, nv, kw):
     sweep = lanewise.sweep(kw) if kw else _sweep(mr, nv)
 
     @jit.driver
-    def correlate_items(x, y, w, ldw, step, room, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
+    def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
                         floor, task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
@@ -150,27 +142,10 @@ def _driver(mr, nv, kw):
             a0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
             o = g * p.OG + panel * P
             y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
-            weights, w0, pitch = w, (g * panels + panel) * step, ldw
-            if room.size:
-                rows = p.KH * p.KW * p.CG
-                pack_rows(w, room, 1, p.OG, rows, P, panel * rows, (panel + 1) * rows)
-                weights, w0, pitch = room, panel * rows * P, P
-            sweep(x, a0, a_rows, weights, w0, pitch, bias, o, y, y0, c_rows, regions[first:last],
+            sweep(x, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows, regions[first:last],
                   min(end * P, p.OG) - panel * P, P, p, khb, runb, floor)
 
     return correlate_items
-
-
-@jit.kernel
-def pack_rows(w, packed, G, OG, K, P, first, last):
-    """Copy rows first .. last - 1 of the (G panels K) rows of P, from weights with rows of G OG channels."""
-    panels = (OG + P - 1) // P
-    for row in range(first, last):
-        slab, k = row // K, row % K
-        g, panel = slab // panels, slab % panels
-        width = min(P, OG - panel * P)
-        simd.copy(w, (k * G + g) * OG + panel * P, packed, row * P, width)
-        simd.clear(packed, row * P + width, P - width)
 
 
 def _sweep(mr, nv):

@@ -11,9 +11,11 @@ from nbprop.ops.conv import choose, fast, pack, plan, spread, wide
 
 __all__ = ["adjoint", "forward", "weight"]
 
-# Pixels above which the weights are packed ahead, for all blocks: the copy is one pass over them, the sweep one per
-# tile of 6 to 14 pixels. Of fewer pixels, if they are one block, whoever sweeps a panel packs it.
-_PACK_PIXELS = 512
+# Pixels above which weights are worth a copy as panels, which is one pass over them where a sweep is one for each tile
+# of 6 to 14 pixels, from rows that share a few sets of the caches; of weights that L2 does not hold, fewer. In place to
+# packed (Zen 3): 512 to 512 features 0.85 for 64 rows, 0.97 for 128, 1.01 for 256; 1024 to 1024 1.4 for 256; 4096 to
+# 256 0.75 for 32, 1.27 for 64.
+_PIXELS, _FEW_PIXELS, _LARGE_WEIGHTS = 160, 48, 2 * 1024 * 1024
 
 
 def forward(w, b, g, relu, packed, room):
@@ -28,8 +30,9 @@ def forward(w, b, g, relu, packed, room):
         return wide.settle(w, b, several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), packed, least)
     p = plan.forward(g)
     width = correlate.panel_width(p, w.dtype)
-    if p.LANEWISE or (p.G == 1 and (p.OG == width or p.N * p.OH * p.OW < _PACK_PIXELS)):
-        return correlate.settle(w, p.OG, b, p, least, None if p.LANEWISE or p.OG == width else packed)
+    large = p.N * p.OH * p.OW > (_FEW_PIXELS if w.nbytes > _LARGE_WEIGHTS else _PIXELS)
+    if p.LANEWISE or (p.G == 1 and (p.OG == width or not large)):
+        return correlate.settle(w, p.OG, b, p, least)
     product = correlate.settle(packed, width, b, p, least)
     tasks = dense.worth_threads(4 * w.size)
 
