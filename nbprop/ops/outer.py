@@ -19,7 +19,6 @@ bits for any number of threads.
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -144,20 +143,18 @@ def settle(dw, db, p, scratch):
     made = plan(p, dw.dtype)
     p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
     tasks = min(dense.worth_threads(dense.operations(p)), chunks * p.G * -(-p.OG // made.P))
-    sums, size = (chunks, _sums(made)) if chunks > 1 else (0, 0), tasks * (block + panel)
-    rooms, partials = scratch[:size].reshape(tasks, -1), scratch[size : size + math.prod(sums)].reshape(sums)
-    if chunks == 1:
-        dw_sums, db_sums = dw.reshape(1, -1), db.reshape(1, -1)
-    else:
-        dw_sums, db_sums = partials[:, : dw.size], partials[:, dw.size :]
+    size, each = tasks * (block + panel), _sums(made)
+    rooms, partials = scratch[:size].reshape(tasks, -1), scratch[size : size + chunks * each]
+    # Flat either way, as another type of array would be another kernel to compile.
+    dw_sums, db_sums = (dw, db) if chunks == 1 else (partials, partials[dw.size :])
     driver = _driver(made.mr, made.nv, bool(p.LANEWISE))
-    arguments = (dw_sums, db_sums, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P, rooms, block,
-                 chunks, tasks)
+    arguments = (dw_sums, db_sums, each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P, rooms,
+                 block, chunks, tasks)
 
     def run(x, dy):
         driver(x, dy, *arguments)
         if chunks > 1:
-            add_chunks(partials, dw, db, tasks)
+            add_chunks(partials.reshape(chunks, each), dw, db, tasks)
 
     def clear(x, dy):
         dw[:] = 0
@@ -192,7 +189,8 @@ def _driver(mr, nv, lanewise):
     product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv)
 
     @jit.driver
-    def outer_items(x, dy, dw_sums, db_sums, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, task, tasks):
+    def outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks,
+                    task, tasks):
         p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
         panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
         count = (p.N + p.NB - 1) // p.NB * bands
@@ -204,7 +202,7 @@ def _driver(mr, nv, lanewise):
             chunk, first = item // everything, item % everything  # the panels of a chunk that are this task's share
             last = min(stop - chunk * everything, everything)
             item += last - first
-            sums, bias_sums = dw_sums[chunk], db_sums[chunk]
+            sums, bias_sums = dw_sums[chunk * each :][: each - O], db_sums[chunk * each :][:O]
             begin = first // panels * p.OG + first % panels * P
             end = last // panels * p.OG + last % panels * P
             for start in range(0, sums.size, O):
