@@ -11,6 +11,7 @@ kernel by a symbol:
 The symbols of a launcher that was cached on disk must be there before it is loaded: `prepare`.
 """
 
+import functools
 import hashlib
 
 from llvmlite import binding, ir
@@ -21,6 +22,8 @@ __all__ = ["call", "launcher", "prepare"]
 
 _WORD = ir.IntType(64)
 _EACH = ir.FunctionType(ir.VoidType(), [_WORD, _WORD])  # (data, task)
+_OF_LOOP = (types.intp,) * 3
+_RAISED = "a task raised an exception; with one thread (numba.set_num_threads) it is shown"
 
 
 @intrinsic
@@ -42,24 +45,19 @@ def launcher(kernel, loop):
         prepare(kernel, loop, arguments)
 
         def emit(context, builder, signature, args):
-            compiled = kernel.overloads[_of_task(arguments)]
-            tasks = builder.extract_value(args[0], len(arguments) - 1)
-            tasks = context.cast(builder, tasks, arguments[-1], types.intp)
+            tasks = _count(context, builder, arguments, args[0])
             with builder.if_else(builder.icmp_signed("==", tasks, _WORD(1))) as (alone, shared):
                 with alone:
-                    _call_task(context, builder, kernel, compiled, args[0], _WORD(0), tasks)
+                    status = _call_task(context, builder, kernel, arguments, args[0], _WORD(0))
+                    with builder.if_then(status.is_error, likely=False):
+                        context.call_conv.return_status_propagate(builder, status)
                 with shared:
-                    box = cgutils.alloca_once_value(builder, args[0])
-                    each = ir.Function(builder.module, _EACH, builder.module.get_unique_name("each"))
-                    each.linkage = "internal"
-                    inner = ir.IRBuilder(each.append_basic_block())
-                    packed = inner.load(inner.inttoptr(each.args[0], box.type))
-                    count = context.cast(inner, inner.extract_value(packed, len(arguments) - 1), arguments[-1],
-                                         types.intp)  # fmt: skip
-                    _call_task(context, inner, kernel, compiled, packed, each.args[1], count)
-                    inner.ret_void()
+                    box = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, [args[0], cgutils.false_bit]))
+                    each = _each(context, builder.module, kernel, arguments, box.type)
                     words = [builder.ptrtoint(each, _WORD), builder.ptrtoint(box, _WORD), tasks]
-                    _call_symbol(context, builder, loop, loop.overloads[_OF_LOOP], words)
+                    _call(context, builder, loop, _OF_LOOP, words)
+                    with builder.if_then(builder.load(cgutils.gep_inbounds(builder, box, 0, 1)), likely=False):
+                        context.call_conv.return_user_exc(builder, RuntimeError, (_RAISED,))
             return context.get_dummy_value()
 
         return types.void(arguments), emit
@@ -74,14 +72,23 @@ def prepare(kernel, loop, arguments):
     """Compile, or load, what a launcher of these types calls, and tell LLVM where it is."""
     if not isinstance(arguments[-1], types.Integer):
         raise errors.TypingError(f"{kernel.py_func.__qualname__} is told {arguments[-1]} tasks; expected an integer")
-    for callee, signature in ((kernel, _of_task(arguments)), (loop, _OF_LOOP)):
-        callee.compile(signature)
-        compiled = callee.overloads[signature]
-        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        binding.add_symbol(_symbol(callee, signature), address)
+    _symbol(kernel, _of_task(arguments))
+    _symbol(loop, _OF_LOOP)
 
 
-_OF_LOOP = (types.intp,) * 3
+@functools.cache
+def _symbol(function, signature):
+    """Make LLVM find a function's machine code for some types by a name, alike in all processes that share a cache.
+
+    One that is not cached has a name of this process.
+    """
+    function.compile(signature)
+    compiled, cells = function.overloads[signature], function._cache.cells
+    identity = (function.py_func.__module__, function.py_func.__qualname__, id(function) if cells is None else cells,
+                signature)  # fmt: skip
+    name = f"nbprop_{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}"
+    binding.add_symbol(name, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    return name
 
 
 def _of_task(arguments):
@@ -89,22 +96,35 @@ def _of_task(arguments):
     return (*arguments.types[:-1], types.intp, types.intp)
 
 
-def _symbol(function, signature):
-    """Name the machine code of a function for some types, alike in every process that may find it cached."""
-    cells = function._cache.cells
-    unique = id(function) if cells is None else cells
-    identity = function.py_func.__module__, function.py_func.__qualname__, unique, signature
-    return f"nbprop_{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}"
+def _count(context, builder, arguments, packed):
+    """Return the number of tasks, the last of the packed arguments."""
+    tasks = builder.extract_value(packed, len(arguments) - 1)
+    return context.cast(builder, tasks, arguments[-1], types.intp)
 
 
-def _call_task(context, builder, kernel, compiled, packed, task, tasks):
-    before = [builder.extract_value(packed, i) for i in range(len(compiled.fndesc.argtypes) - 2)]
-    _call_symbol(context, builder, kernel, compiled, [*before, task, tasks])
+def _each(context, module, kernel, arguments, box):
+    """Make each(data, task): the task of the arguments in a box, which notes whether it raised."""
+    each = ir.Function(module, _EACH, module.get_unique_name("each"))
+    each.linkage = "internal"
+    builder = ir.IRBuilder(each.append_basic_block())
+    data = builder.inttoptr(each.args[0], box)
+    packed = builder.load(cgutils.gep_inbounds(builder, data, 0, 0))
+    status = _call_task(context, builder, kernel, arguments, packed, each.args[1])
+    with builder.if_then(status.is_error, likely=False):
+        builder.store(cgutils.true_bit, cgutils.gep_inbounds(builder, data, 0, 1))
+    builder.ret_void()
+    return each
 
 
-def _call_symbol(context, builder, function, compiled, args):
-    """Call it as Numba does; nothing of ours raises, so the status says nothing."""
-    described = compiled.fndesc
+def _call_task(context, builder, kernel, arguments, packed, task):
+    before = [builder.extract_value(packed, i) for i in range(len(arguments) - 1)]
+    count = _count(context, builder, arguments, packed)
+    return _call(context, builder, kernel, _of_task(arguments), [*before, task, count])
+
+
+def _call(context, builder, function, signature, args):
+    """Call a function by its symbol, as Numba calls it; return the status."""
+    described = function.overloads[signature].fndesc
     as_numba = context.call_conv.get_function_type(described.restype, described.argtypes)
-    callee = cgutils.get_or_insert_function(builder.module, as_numba, _symbol(function, described.argtypes))
-    context.call_conv.call_function(builder, callee, described.restype, described.argtypes, args)
+    callee = cgutils.get_or_insert_function(builder.module, as_numba, _symbol(function, signature))
+    return context.call_conv.call_function(builder, callee, described.restype, described.argtypes, args)[0]

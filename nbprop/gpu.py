@@ -36,7 +36,7 @@ except Exception as e:  # NumPy 2.5 dropped names that numba-cuda uses: whatever
                       f"{np.__version__} ({e}); install an older NumPy, or a newer numba-cuda") from e
 
 if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
-    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small arrays take few blocks, and that is as it should be
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # users' kernels too; few blocks for small arrays are right
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if not SIMULATED:
     from numba.cuda.extending import intrinsic  # noqa: F401  (for twins that emit instructions of their own)

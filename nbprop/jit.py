@@ -75,23 +75,25 @@ def kernel(function=None, *, reassoc=False, allocates=False):
 def driver(function=None, *, allocates=False):
     """Compile a kernel that takes `task, tasks` last and does that task alone; it is called without `task`.
 
-    Tasks run side by side, in any order, on any thread: each writes what no other reads. With one task no thread is
-    woken. Whoever calls says how many, `threads()` or more.
+    Tasks run side by side, in any order, on any thread: each writes what no other reads. Whoever calls says how many:
+    one where the work is small, as then no thread is woken, and no more than have scratch memory.
     """
     if function is None:
         return functools.partial(driver, allocates=allocates)
     # Python calls the launcher alone: a wrapper of the task was a twentieth of what a small one takes to compile.
     task = _cached(njit(fastmath=_FLAGS, _nrt=allocates, no_cpython_wrapper=True, **_COMMON)(function))
     launch = distribute.launcher(task, _run_tasks)
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+    for name in ("__module__", "__name__", "__doc__"):
         setattr(launch, name, getattr(function, name))
+    launch.__qualname__ = f"{function.__module__}.{function.__qualname__}"  # an index on disk of its own
     return _cached(njit(_nrt=False, **_COMMON)(launch), functools.partial(_LauncherCache, task))
 
 
 def scalar(function):
     """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
     formula = njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(function)
-    # What numba-cuda compiles it with: there any flag is all of them, and (-1)^2 by 2^(2 log2(-1)) not a number.
+    # What numba-cuda compiles it with (and a process that unpickles it): there any flag is all of them, and (-1)^2 by
+    # 2^(2 log2(-1)) not a number.
     formula.targetoptions = {name: value for name, value in formula.targetoptions.items() if name != "fastmath"}
     return formula
 
@@ -124,7 +126,8 @@ class _Cache(FunctionCache):
         except Exception as e:  # a cut pickle raises almost anything
             name = self._py_func.__qualname__
             warnings.warn(f"nbprop: recompiling {name}: its cache entry is unreadable ({e!r})", stacklevel=2)
-            self.flush()
+            with _one_writer():
+                self.flush()
             return None
 
     def save_overload(self, sig, data):
@@ -141,7 +144,7 @@ class _LauncherCache(_Cache):
     """The cache of a launcher, which holds no kernel: that is looked for in its own."""
 
     def __init__(self, task, launch):
-        super().__init__(launch)
+        FunctionCache.__init__(self, launch)
         self._task, within = task, task._cache.cells
         self.cells = None if within is None else (launch.__module__, launch.__qualname__, within)
 

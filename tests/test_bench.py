@@ -55,9 +55,11 @@ def test_a_wrong_result_is_not_timed():
     off = contest.Contest("row", "forward", lambda: None, {}, lambda: {"ours": 2e-5}, 1e-5, 1, 1)
     with pytest.raises(contest.WrongResult, match=r"row forward: ours is off by 2.0e-05 from float64"):
         contest.run(off)
-    broken = off._replace(errors=lambda: {"ours": float("nan")})
-    with pytest.raises(contest.WrongResult):
-        contest.run(broken)
+    for error in {"ours": float("nan")}, {"ours": 0.0, "nchw": 5e-4}, {"nchw": float("nan")}:
+        with pytest.raises(contest.WrongResult):
+            contest.run(off._replace(errors=lambda error=error: error))
+    right = off._replace(errors=lambda: {"ours": 5e-6, "nchw": 5e-5})  # a peer may sum in another order
+    assert contest.run(right, rounds=1, least=1e-4).ours_s > 0
 
 
 def test_relative_error():

@@ -59,17 +59,27 @@ def test_a_second_process_compiles_nothing(cached):
     assert pathlib.Path(again[2]).parent == folder
 
 
-@pytest.mark.parametrize("suffix", [".nbc", ".nbi"], ids=["kernels", "indices"])
-def test_a_cut_entry_is_compiled_again(cached, tmp_path, suffix):
+@pytest.mark.parametrize("entries", ["cpu.*.nbc", "cpu.*.nbi", "distribute.*.nbc", "jit.*.nbc"])
+def test_a_cut_entry_is_compiled_again(cached, tmp_path, entries):
+    """Of kernels, of their launchers, of the loop."""
     folder, (_, values, *_) = cached
     shutil.copytree(folder, tmp_path / "copy")
-    for path in tmp_path.rglob(f"cpu.*{suffix}"):
+    for path in tmp_path.rglob(entries):
         path.write_bytes(path.read_bytes()[:30])
     compiled, repaired, _, *warned = python(STEP, NUMBA_CACHE_DIR=tmp_path / "copy")
     assert int(compiled) > 0 and repaired == values
     assert warned and all(line.startswith("nbprop: recompiling ") for line in warned)
     assert all(line.endswith("its cache entry is unreadable ") for line in warned)
     assert python(STEP, NUMBA_CACHE_DIR=tmp_path / "copy")[:2] == ["0", values]
+
+
+def test_a_launcher_whose_kernel_is_gone(cached, tmp_path):
+    folder, (_, values, *_) = cached
+    shutil.copytree(folder, tmp_path / "copy")
+    for path in tmp_path.rglob("cpu.*"):
+        path.unlink()
+    compiled, again, _, *warned = python(STEP, NUMBA_CACHE_DIR=tmp_path / "copy")
+    assert int(compiled) > 0 and again == values and not any(warned)
 
 
 FOLDER = "from nbprop import jit; print(jit.cache_folder())"

@@ -12,8 +12,8 @@ from nbprop.bench import clock
 __all__ = ["Contest", "Result", "WrongResult", "geometric_mean", "relative_error", "run"]
 
 
-# A peer must do the same work, however it sums: cuDNN's weight gradient over 4096 images is off by 4e-5.
-_PEERS = 1e-3
+# A peer may sum in float32 as it likes: cuDNN's weight gradient over 4096 images is off by 4e-5 (TF32: some 3e-4).
+_PEERS = 1e-4
 
 
 class WrongResult(Exception):

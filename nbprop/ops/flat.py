@@ -1,4 +1,4 @@
-"""What element-wise ops share: arrays as runs of memory, and an even split of a run among threads."""
+"""Arrays as runs of memory, and even splits of work among threads."""
 
 import math
 

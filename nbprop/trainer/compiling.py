@@ -11,7 +11,7 @@ __all__ = ["Compiling", "watch"]
 class Compiling(event.Listener):
     """Counts compilations and calls `show(name)` when one begins, `show(None)` when none is left.
 
-    Kernels are compiled inside the drivers that call them: `seconds` counts the outermost alone.
+    Kernels are compiled inside those that call them: `seconds` counts the outermost alone.
     """
 
     def __init__(self, show):

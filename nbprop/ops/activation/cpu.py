@@ -89,7 +89,7 @@ def _parameter_gradient(slope, at):
         K = len(partial)
         for k in range(*share(K, task, tasks)):
             partial[k] = 0
-            for r in range(x.shape[0] * k // K, x.shape[0] * (k + 1) // K):
+            for r in range(*share(x.shape[0], k, K)):
                 for c in range(x.shape[1]):
                     partial[k, c] += np.float64(dy[r, c] * slope(x[r, c], *at(theta, c)))
 

@@ -16,7 +16,7 @@ __all__ = ["TILE", "Pass", "correlate", "count", "gradient_memory", "memory", "p
 # Bytes of a block's transformed tiles and products, which stay in L2 beside the next block's input, fetched meanwhile
 # (512 KiB: 15 % slower where the input comes from memory); and of a stage's tiles, which stay in L3.
 _BLOCK = 192 * 1024
-_ITEMS = 16  # blocks at least, so that many threads find equal shares
+_ITEMS = 16  # blocks at least
 _STAGE = 6 * 1024 * 1024
 # Elements of a panel's transformed weights that are multiplied before the next, in L2.
 _SLICE = 96 * 1024
@@ -285,7 +285,7 @@ def weight_gradient(x, dy, dw, db, plans, work):
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
-    slab = _slab(p, P, tasks)
+    slab = _slab(p, P, tasks)  # and c_rows are multiples of it
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
         x, dy, p.phases, partials, ones, zeros, _ROW, g, slab, p.a_rows, p.c_rows // p.slab * slab, rooms, edges,
         _RUN // g.TB * g.TB, lanes, tasks)
@@ -297,5 +297,6 @@ def _slab(p, P, tasks):
 
     Each slab of a chunk transforms x again, one sixth of its work for a slab of 32 channels.
     """
-    panels = p.g.OP // P
-    return min(p.slab, max(1, panels // -(-tasks // p.chunks)) * P)
+    if p.chunks * -(-p.g.OP // p.slab) >= tasks:
+        return p.slab
+    return max(1, p.g.OP // P // -(-tasks // p.chunks)) * P

@@ -17,7 +17,7 @@ _BLOCK = 1024  # values that are summed up in the dtype of x
 _COLUMNS = 512  # of a block: two sums of a column block stay in the first-level cache
 _ROWS = 64  # that are summed up in the dtype of x
 _CHUNK = 1 << 14  # elements that are worth a chunk
-_TASKS = 64
+_CHUNKS = 64
 
 
 @jit.kernel(reassoc=True)
@@ -109,7 +109,7 @@ def layer_norm_backward_input(dy, x, weight, mean, rstd, dx):
 
 def workspace(rows, features, dtype):
     blocks = -(-features // _COLUMNS)
-    chunks = max(1, min(_TASKS // max(blocks, 1), rows * features // _CHUNK, rows))
+    chunks = max(1, min(_CHUNKS // max(blocks, 1), rows * features // _CHUNK, rows))
     return SimpleNamespace(
         size=(rows, features, blocks, chunks),
         tiles=np.empty((blocks * chunks, 2, _COLUMNS), dtype),

@@ -94,7 +94,7 @@ def _join_block(centre, sums, squares, rows, block_rows, mean, scatter):
 
 
 @jit.driver
-def _moments_tasks(x, size, tiles, partials, task, tasks):
+def _moments_chunks(x, size, tiles, partials, task, tasks):
     """Fill each chunk's partials with its rows' mean and sum of squared deviations from it, per channel."""
     begin, end = share(len(tiles), task, tasks)
     C, T = size[2], size[3]
@@ -132,7 +132,7 @@ def _join_channels(rows, mean, scatter, more, other_mean, other_scatter):
 
 
 @jit.kernel
-def _join_tasks(size, partials, mean, variance):
+def _join_chunks(size, partials, mean, variance):
     """Join the chunks of each block in order, then the channels of each group."""
     B, R, C, _, K, step = size
     G = mean.shape[1]
@@ -153,8 +153,8 @@ def _join_tasks(size, partials, mean, variance):
 
 
 def norm_statistics(x, mean, variance, work):
-    _moments_tasks(flat(x), work.size, work.tiles, work.partials, _tasks(x))
-    _join_tasks(work.size, work.partials, mean, variance)
+    _moments_chunks(flat(x), work.size, work.tiles, work.partials, _tasks(x))
+    _join_chunks(work.size, work.partials, mean, variance)
 
 
 @jit.kernel
@@ -208,7 +208,7 @@ def _scale_run(run, centre, scale, shift, floor, out):
 
 
 @jit.driver
-def _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, task, tasks):
+def _forward_chunks(x, weight, bias, mean, rstd, floor, y, size, tiles, task, tasks):
     begin, end = share(len(tiles), task, tasks)
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
@@ -219,7 +219,7 @@ def _forward_tasks(x, weight, bias, mean, rstd, floor, y, size, tiles, task, tas
 
 def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
     floor = x.dtype.type(0 if relu else -np.inf)
-    _forward_tasks(flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles, _tasks(x))
+    _forward_chunks(flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles, _tasks(x))
 
 
 @jit.kernel
@@ -248,7 +248,7 @@ def _add_products(dy, x, y, centre, sums, products):
 
 
 @jit.driver
-def _sums_tasks(dy, x, y, mean, size, tiles, partials, task, tasks):
+def _sums_chunks(dy, x, y, mean, size, tiles, partials, task, tasks):
     """Fill each chunk's partials with its sums of dy and dy (x - mean), per channel."""
     begin, end = share(len(tiles), task, tasks)
     C, T = size[2], size[3]
@@ -274,7 +274,7 @@ def _sums_tasks(dy, x, y, mean, size, tiles, partials, task, tasks):
 
 
 @jit.kernel
-def _add_tasks(size, partials, sums):
+def _add_chunks(size, partials, sums):
     """Add up the chunks of each block in order."""
     B, K = size[0], size[4]
     for b in range(B):
@@ -288,8 +288,8 @@ def _add_tasks(size, partials, sums):
 
 
 def norm_backward_sums(dy, x, y, mean, sums, work):
-    _sums_tasks(flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials, _tasks(x))
-    _add_tasks(work.size, work.partials, sums)
+    _sums_chunks(flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials, _tasks(x))
+    _add_chunks(work.size, work.partials, sums)
 
 
 @jit.kernel
@@ -336,7 +336,7 @@ def _input_run(dy, x, y, centre, scale, slope, shift, dx):
 
 
 @jit.driver
-def _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, task, tasks):
+def _input_chunks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, task, tasks):
     begin, end = share(len(tiles), task, tasks)
     m = max(size[1] * (size[2] // mean.shape[1]), 1)
     for t in range(begin, end):
@@ -349,4 +349,4 @@ def _input_tasks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tile
 
 def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
     arrays = flat(dy), flat(x), flat_or_none(y), weight, mean, rstd, pull, sums, fixed, flat(dx)
-    _input_tasks(*arrays, work.size, work.tiles, _tasks(x))
+    _input_chunks(*arrays, work.size, work.tiles, _tasks(x))

@@ -16,7 +16,7 @@ __all__ = ["Cut", "cut"]
 
 _TILE = 256  # elements: several vectors of any width
 _CHUNK = 1 << 14  # elements that are worth a task
-_TASKS = 64  # enough for many cores; each has sums of its own
+_CHUNKS = 64  # enough for many cores; each has sums of its own
 
 
 class Cut(NamedTuple):
@@ -38,5 +38,5 @@ def cut(shape, B):
     while q * C < _TILE:
         q *= 2
     tiles = -(-R // q)
-    K = max(1, min(_TASKS // max(B, 1), R * C // _CHUNK, tiles))
+    K = max(1, min(_CHUNKS // max(B, 1), R * C // _CHUNK, tiles))
     return Cut(B, R, C, q * C, K, -(-tiles // K) * q * C)

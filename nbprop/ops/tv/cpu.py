@@ -91,7 +91,7 @@ def _bands(x, dx, C, anisotropic, eps2, scale, sums, work, task, tasks):
     H = x.shape[1]
     for band in range(begin, end):
         n, k = band // bands, band % bands
-        first, stop = H * k // bands, H * (k + 1) // bands
+        first, stop = share(H, k, bands)
         sums[n, k] = _band(x[n], dx[n], first, stop, C, anisotropic, eps2, scale, work[task])
 
 
