@@ -1,10 +1,10 @@
-"""How the fast norms cut an array into tasks: by its shape alone, so that sums never depend on threads.
+"""How the fast norms cut an array into chunks: by its shape alone, so that sums never depend on threads.
 
 Memory is B blocks (the batch, or its images) of R rows (pixels) of C channels:
 
     block b   | row row row row | row row row row | ...     tile = q rows, T = q C elements
               |------ tile -----|------ tile -----|
-              |----- chunk 0: some tiles ---| chunk 1 ...   a task is one chunk of one block
+              |----- chunk 0: some tiles ---| chunk 1 ...   tasks share the chunks of all blocks
 
 Kernels walk over tiles and keep one sum per element of the tile, so that vectors are full with 3 channels,
 too; q is a power of two, so that halving a tile until C are left adds up each channel.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 __all__ = ["Cut", "cut"]
 
 _TILE = 256  # elements: several vectors of any width
-_CHUNK = 1 << 14  # elements that are worth a task
+_CHUNK = 1 << 14  # elements that are worth a chunk
 _CHUNKS = 64  # enough for many cores; each has sums of its own
 
 
