@@ -10,7 +10,6 @@ from nbprop import jit
 from nbprop.ops import flat, simd
 from nbprop.ops.adaptive_pool.bounds import holding, window
 
-_SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
 _BLOCK = 64  # channels of a block
 _FEW = 64  # windows below which they are cut into blocks
 
@@ -64,7 +63,7 @@ def _width(y):
 
 def adaptive_avg_pool2d_forward(x, y):
     arrays = flat.rows(x), flat.rows(y), x.shape[2:] + y.shape[2:], _width(y)
-    _average(*arrays, 1 if x.size < _SMALL else jit.threads())
+    _average(*arrays, flat.tasks(x.size))
 
 
 @jit.kernel
@@ -96,7 +95,7 @@ def _spread_rows(dy, dx, planes, task, tasks):
 
 def adaptive_avg_pool2d_backward(dy, dx):
     arrays = flat.rows(dy), flat.rows(dx), dx.shape[2:] + dy.shape[2:]
-    _spread_rows(*arrays, 1 if dx.size < _SMALL else jit.threads())
+    _spread_rows(*arrays, flat.tasks(dx.size))
 
 
 @jit.kernel
@@ -132,7 +131,7 @@ def _maxima(x, y, indices, planes, width, task, tasks):
 
 def adaptive_max_pool2d_forward(x, y, indices):
     arrays = flat.rows(x), flat.rows(y), flat.rows(indices), x.shape[2:] + y.shape[2:], _width(y)
-    _maxima(*arrays, 1 if x.size < _SMALL else jit.threads())
+    _maxima(*arrays, flat.tasks(x.size))
 
 
 @jit.driver
@@ -155,4 +154,4 @@ def adaptive_max_pool2d_backward(dy, indices, dx):
     N, C = dx.shape[:2]
     width = max(C, 1) if jit.threads() <= N else _BLOCK
     arrays = flat.rows(dy), flat.rows(indices), flat.rows(dx), max(N, 1), width
-    _scatter(*arrays, 1 if dx.size < _SMALL else jit.threads())
+    _scatter(*arrays, flat.tasks(dx.size))

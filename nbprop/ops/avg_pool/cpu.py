@@ -11,8 +11,6 @@ from nbprop import jit
 from nbprop.ops import flat
 from nbprop.ops.window import at_last, covering, following, inside
 
-_SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
-
 
 @jit.scalar
 def _positions(o, K, S, P, size, count_include_pad):
@@ -144,11 +142,11 @@ def _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, div
 
 def avg_pool2d_forward(x, y, kernel, stride, padding, count_include_pad, divisor):
     windows = x.shape[2:] + y.shape[2:], kernel, stride, padding, count_include_pad, divisor
-    _forward_rows(flat.rows(x), flat.rows(y), *windows, 1 if x.size < _SMALL else jit.threads())
+    _forward_rows(flat.rows(x), flat.rows(y), *windows, flat.tasks(x.size))
 
 
 def avg_pool2d_backward(dy, dx, kernel, stride, padding, count_include_pad, divisor):
     apart = all(s >= k for k, s in zip(kernel, stride))
     backward = _give_rows if apart else _gather_rows
     windows = dx.shape[2:] + dy.shape[2:], kernel, stride, padding, count_include_pad, divisor
-    backward(flat.rows(dy), flat.rows(dx), *windows, 1 if dx.size < _SMALL else jit.threads())
+    backward(flat.rows(dy), flat.rows(dx), *windows, flat.tasks(dx.size))

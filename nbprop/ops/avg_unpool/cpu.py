@@ -8,8 +8,6 @@ from nbprop import jit
 from nbprop.ops import flat
 from nbprop.ops.window import inside
 
-_SMALL = 1 << 15  # elements of y that one thread fills in the time that starting the others may cost
-
 
 @jit.kernel
 def _add(run, share, out):
@@ -53,7 +51,7 @@ def _forward_rows(x, y, planes, kernel, stride, padding, copy, task, tasks):
 def avg_unpool2d_forward(x, y, kernel, stride, padding, copy):
     planes = y.shape[2:] + x.shape[2:]
     arrays = flat.rows(x), flat.rows(y), planes, kernel, stride, padding, copy
-    _forward_rows(*arrays, 1 if y.size < _SMALL else jit.threads())
+    _forward_rows(*arrays, flat.tasks(y.size))
 
 
 @jit.driver
@@ -83,4 +81,4 @@ def _backward_rows(dy, dx, planes, kernel, stride, padding, copy, task, tasks):
 def avg_unpool2d_backward(dy, dx, kernel, stride, padding, copy):
     planes = dy.shape[2:] + dx.shape[2:]
     arrays = flat.rows(dy), flat.rows(dx), planes, kernel, stride, padding, copy
-    _backward_rows(*arrays, 1 if dy.size < _SMALL else jit.threads())
+    _backward_rows(*arrays, flat.tasks(dy.size))

@@ -4,9 +4,7 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops.dropout.mask import BLOCK, block_key, draw, drop_below
-from nbprop.ops.flat import share
-
-_SMALL = 1 << 15  # elements that one thread passes over in the time that starting the others may cost
+from nbprop.ops.flat import share, tasks
 
 
 @jit.kernel
@@ -28,7 +26,7 @@ def _drop_blocks(x, y, p, seed, step, task, tasks):
 
 
 def dropout_forward(x, y, p, seed, step):
-    _drop_blocks(x, y, p, seed, step, 1 if x.size < _SMALL else jit.threads())
+    _drop_blocks(x, y, p, seed, step, tasks(x.size))
 
 
 def dropout_backward(dy, dx, p, seed, step):

@@ -13,12 +13,11 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.flat import flat, rows, share
+from nbprop.ops.flat import flat, rows, share, tasks
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
 from nbprop.ops.through_relu import flat_or_none, through_relu
 from nbprop.ops.window import at_last, following, inside
 
-_SMALL = 1 << 15  # elements of x that one thread pools in the time that starting the others may cost
 _LANES = 16  # channels of a block, where there are fewer images than threads
 
 
@@ -119,7 +118,7 @@ def _scatter_blocks(dy, indices, y, dx, planes, width, task, tasks):
 def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
     N, C, OH, _ = y.shape
     arrays, planes = (flat(x), flat(y), flat(indices), C), x.shape[2:] + y.shape[2:]
-    threads = 1 if x.size < _SMALL else jit.threads()
+    threads = tasks(x.size)
     _forward_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
 
 
@@ -127,7 +126,7 @@ def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
     (KH, KW), (SH, SW), (DH, DW) = kernel, stride, dilation
     planes = dx.shape[2:] + dy.shape[2:]
     N, C, OH, _ = dy.shape
-    threads = 1 if dx.size < _SMALL else jit.threads()
+    threads = tasks(dx.size)
     if SH > DH * (KH - 1) and SW > DW * (KW - 1):  # windows lie apart
         arrays = flat(dy), flat(indices), flat_or_none(y), flat(dx), C
         _give_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)

@@ -9,7 +9,6 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import flat
 
-_SMALL = 1 << 15  # elements of y that one thread fills in the time that starting the others may cost
 _LANES = 16  # channels of a block, where images alone do not make enough tasks
 
 
@@ -59,6 +58,6 @@ def max_unpool2d_backward(dy, indices, owners, dx):
 
 def _run(kernel, plane, *arrays):
     N, C = plane.shape[:2]
-    threads = 1 if plane.size < _SMALL else jit.threads()
+    threads = flat.tasks(plane.size)
     width = max(C, 1) if threads <= N else _LANES
     kernel(*arrays, max(N, 1), width, threads)

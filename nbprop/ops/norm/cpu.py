@@ -10,13 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops.flat import flat, share
+from nbprop.ops.flat import flat, share, tasks
 from nbprop.ops.moments import joined
 from nbprop.ops.norm.cut import cut
 from nbprop.ops.norm.deviation import divisors
 from nbprop.ops.through_relu import flat_or_none, run, through_relu
 
-_SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 _BLOCK = 64  # tiles that are summed up in the dtype of x
 
 
@@ -28,10 +27,6 @@ def workspace(shape, B, dtype):
         tiles=np.empty((chunks, 4, size.T), dtype),
         partials=np.empty((chunks, 2, size.C), np.float64),
     )
-
-
-def _tasks(x):
-    return 1 if x.size < _SMALL else jit.threads()
 
 
 @jit.scalar
@@ -153,7 +148,7 @@ def _join_chunks(size, partials, mean, variance):
 
 
 def norm_statistics(x, mean, variance, work):
-    _moments_chunks(flat(x), work.size, work.tiles, work.partials, _tasks(x))
+    _moments_chunks(flat(x), work.size, work.tiles, work.partials, tasks(x.size))
     _join_chunks(work.size, work.partials, mean, variance)
 
 
@@ -219,7 +214,7 @@ def _forward_chunks(x, weight, bias, mean, rstd, floor, y, size, tiles, task, ta
 
 def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
     floor = x.dtype.type(0 if relu else -np.inf)
-    _forward_chunks(flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles, _tasks(x))
+    _forward_chunks(flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles, tasks(x.size))
 
 
 @jit.kernel
@@ -288,7 +283,7 @@ def _add_chunks(size, partials, sums):
 
 
 def norm_backward_sums(dy, x, y, mean, sums, work):
-    _sums_chunks(flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials, _tasks(x))
+    _sums_chunks(flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials, tasks(x.size))
     _add_chunks(work.size, work.partials, sums)
 
 
@@ -349,4 +344,4 @@ def _input_chunks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, til
 
 def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
     arrays = flat(dy), flat(x), flat_or_none(y), weight, mean, rstd, pull, sums, fixed, flat(dx)
-    _input_chunks(*arrays, work.size, work.tiles, _tasks(x))
+    _input_chunks(*arrays, work.size, work.tiles, tasks(x.size))
