@@ -284,10 +284,9 @@ def test_sixteen_threads_find_equal_shares(name):
         items = dense.blocks(correlate.plan(p, dtype, 16)[0]) * p.G * panels
         assert items / (-(-items // 16) * 16) > 0.6, (items, p)
     if choose.winograd_tile("weight", g):
-        p, = fast.passes("weight", g, choose.winograd_tile("weight", g), dtype)
-        P = fast.panel(p, dtype)
-        slabs = -(-p.g.OP // fast._slab(p, P, 16))
-        assert p.chunks * slabs >= 16 or slabs == p.g.OP // P
+        p, = fast.passes("weight", g, choose.winograd_tile("weight", g), dtype, 16)
+        slabs = -(-p.g.OP // p.slab)
+        assert p.chunks * slabs >= 16 or slabs == p.g.OP // fast.panel(p, dtype)
 
 
 # Memory, and who owns it

@@ -11,7 +11,6 @@ from nbprop.bench import clock
 
 __all__ = ["Contest", "Result", "WrongResult", "geometric_mean", "relative_error", "run"]
 
-
 # A peer may sum in float32 as it likes: cuDNN's weight gradient over 4096 images is off by 4e-5 (TF32: some 3e-4).
 _PEERS = 1e-4
 

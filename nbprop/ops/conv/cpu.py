@@ -34,7 +34,7 @@ def _sizes(g, dtype, tiles, threads):
     panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
     rooms = []
     for kind, m in zip(("forward", "input", "weight"), tiles):
-        for q in fast.passes(kind, g, m, dtype) if m else ():
+        for q in fast.passes(kind, g, m, dtype, threads) if m else ():
             rooms.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
     return max(outer.memory(p, dtype), wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*rooms))
 

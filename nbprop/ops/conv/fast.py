@@ -26,7 +26,7 @@ _WEIGHTS = 4 * 1024 * 1024
 # tasks always do.
 _OWN = 64
 _FEW = 4
-# The weight gradient's, in bytes: a task's own sums at most; a block's tiles, besides as many again as the sums have,
+# The weight gradient's, in bytes: a task's own sums at most; a block's tiles, besides as many again as such sums have,
 # which are read and written once per block; all chunks' results.
 _SUMS = 2560 * 1024
 _CHUNK_BLOCK = 256 * 1024
@@ -69,11 +69,11 @@ class Pass(NamedTuple):
     phases: np.ndarray  # of x: see Tiling
     staged: bool
     chunks: int = 1  # the weight gradient's: of the tiles
-    slab: int = 0  # output channels that a task sums at a time, at most
+    slab: int = 0  # output channels that a task sums at a time
 
 
 @functools.lru_cache(maxsize=512)
-def passes(kind, g, m, dtype):
+def passes(kind, g, m, dtype, threads):
     """Return the Passes of kind "forward", "input" (one per stride phase of dx, from dy) or "weight" for a geometry."""
     size, out = ((g.H, g.W), g.C), ((g.OH, g.OW), g.O)
     if kind == "input":
@@ -91,7 +91,7 @@ def passes(kind, g, m, dtype):
                                  g.N * g.DH * g.DW * TH * TW, CP, OP, 0)
         table = np.array([[v.before, h.before, *(a * g.KW + b for a in v.taps for b in h.taps)] for v, h in group])
         if kind == "weight":
-            found.append(_weight_pass(tiling, dtype.itemsize, _fitting(mr, len(table) * C), nv, nv * L, table))
+            found.append(_weight_pass(tiling, dtype.itemsize, _fitting(mr, len(table) * C), nv, nv * L, table, threads))
         else:
             found.append(_pass(tiling, dtype.itemsize, mr, nv, nv * L, table))
     return tuple(found)
@@ -145,8 +145,12 @@ def _points(g):
     return len(winograd.B[g.M]) ** 2
 
 
-def _weight_pass(g, itemsize, mr, nv, P, phases):
-    """Return the weight gradient's Pass: its rows are phases' channels, repeated to fill the last tile."""
+def _weight_pass(g, itemsize, mr, nv, P, phases, threads):
+    """Return the weight gradient's Pass: its rows are phases' channels, repeated to fill the last tile.
+
+    Slabs are narrower where chunks and slabs were fewer than threads, though each transforms x again, one sixth of its
+    work for 32 channels; TB, and so the order of sums, does not depend on it.
+    """
     byte, S = _points(g) * itemsize, len(phases)
     slab = max(1, min(_SUMS // (byte * S * g.C * P), g.OP // P)) * P
     spread = max(min(most, g.TILES // least) for most, least in _CHUNKS)
@@ -155,6 +159,8 @@ def _weight_pass(g, itemsize, mr, nv, P, phases):
     rows = np.minimum(np.arange(-(-S * g.C // mr) * mr), S * g.C - 1)
     each = byte * (S * g.CP + slab)
     TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * S * g.C * slab) // each, -(-g.TILES // chunks)))
+    if chunks * -(-g.OP // slab) < threads:
+        slab = max(1, g.OP // P // -(-threads // chunks)) * P
     return Pass(g._replace(TB=TB), mr, nv, rows // g.C * g.CP + rows % g.C, rows * slab, phases, False, chunks, slab)
 
 
@@ -285,18 +291,7 @@ def weight_gradient(x, dy, dw, db, plans, work):
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
-    slab = _slab(p, P, tasks)  # and c_rows are multiples of it
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
-        x, dy, p.phases, partials, ones, zeros, _ROW, g, slab, p.a_rows, p.c_rows // p.slab * slab, rooms, edges,
+        x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
         _RUN // g.TB * g.TB, lanes, tasks)
     outer.add_chunks(partials, dw, db, tasks)
-
-
-def _slab(p, P, tasks):
-    """Return the output channels that a task sums at a time: fewer where chunks and slabs were fewer than tasks.
-
-    Each slab of a chunk transforms x again, one sixth of its work for a slab of 32 channels.
-    """
-    if p.chunks * -(-p.g.OP // p.slab) >= tasks:
-        return p.slab
-    return max(1, p.g.OP // P // -(-tasks // p.chunks)) * P

@@ -5,7 +5,7 @@ Each is one dense correlation (or one per stride phase), unless Winograd's algor
 
 import numpy as np
 
-from nbprop import layout
+from nbprop import jit, layout
 from nbprop.ops import correlate, dense, outer
 from nbprop.ops.conv import choose, fast, pack, plan, spread, wide
 
@@ -23,7 +23,7 @@ def forward(w, b, g, relu, packed, room):
     w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
     m = choose.winograd_tile("forward", g)
     if m:
-        passes = fast.passes("forward", g, m, w.dtype)
+        passes = fast.passes("forward", g, m, w.dtype, jit.threads())
         return lambda x, y: fast.correlate(x, w, False, b, y, passes, room, least)
     several = wide.forward(g, w.dtype, choose.exact())
     if several:
@@ -51,7 +51,7 @@ def adjoint(w, b, g, relu, packed, room):
     w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
     m = choose.winograd_tile("input", g)
     if m:
-        passes = fast.passes("input", g, m, w.dtype)
+        passes = fast.passes("input", g, m, w.dtype, jit.threads())
         return lambda dy, dx: fast.correlate(dy, w, True, b, dx, passes, room, least)
     columns = None if relu else spread.phases(g, w.dtype, choose.exact())
     if columns:
@@ -99,7 +99,7 @@ def weight(dw, db, g, relu, sums, room):
     dw = layout.khwio(dw).reshape(-1)
     m = choose.winograd_tile("weight", g)
     if m:
-        passes = fast.passes("weight", g, m, dw.dtype)
+        passes = fast.passes("weight", g, m, dw.dtype, jit.threads())
         return lambda x, dy: fast.weight_gradient(x, dy, dw, db, passes, room)
     several = wide.forward(g, dw.dtype, choose.exact())
     if several:
