@@ -6,6 +6,7 @@ sees, ``nhwc(x)``, is C-contiguous and one vector register holds neighbouring ch
 
 import contextlib
 import contextvars
+import ctypes
 import importlib
 import math
 
@@ -184,10 +185,10 @@ def _copy(a):
 def _aligned(shape, dtype, like):
     if goes_to_gpu(like):
         return gpu().empty(shape, dtype)
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
+    memory = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
+    # NumPy's own ways to say where memory lies run through Python: 20 us after a large product, 9 this way (Zen 3).
+    start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % _LINE
+    return np.ndarray(shape, dtype, memory, start)
 
 
 def empty_like(x):

@@ -4,14 +4,25 @@ A call is then no dearer than its arithmetic (fresh memory costs a page fault fo
 itself where that is small), a model's scratch memory is about its largest layer's, and it stays in the cache.
 """
 
+import functools
 import threading
 
 from nbprop import layout
 
-__all__ = ["borrow"]
+__all__ = ["borrow", "kept"]
 
 _LINE = 64  # bytes: each array starts on a cache line
-_own = threading.local()
+_KEPT = 512  # answers that a thread keeps
+
+
+class _Own(threading.local):
+    """What each thread has: its memory, and answers that may refer to it."""
+
+    def __init__(self):
+        self.memory, self.kept = None, {}
+
+
+_own = _Own()
 
 
 def borrow(sizes, dtype):
@@ -23,9 +34,26 @@ def borrow(sizes, dtype):
     for size in sizes:
         starts.append(end)
         end += -(-size * dtype.itemsize // _LINE) * _LINE
-    memory = getattr(_own, "memory", None)
+    memory = _own.memory
     if memory is None or memory.size < end:
         # Twice as much as asked for: all that a growing need leaves behind is then no more than it takes in the end.
         with layout.beside(None):  # on the host, whatever the caller allocates beside: the thread keeps it
             memory = _own.memory = layout.empty((2 * end,), "u1")
+        _own.kept.clear()
     return [memory[s : s + size * dtype.itemsize].view(dtype) for s, size in zip(starts, sizes)]
+
+
+def kept(make):
+    """Keep what `make` returns, for each Python thread its own, until the thread's memory is another."""
+
+    @functools.wraps(make)
+    def find(*arguments):
+        answers, key = _own.kept, (make, arguments)
+        found = answers.get(key)
+        if found is None:
+            if len(answers) >= _KEPT:
+                answers.clear()
+            found = answers[key] = make(*arguments)
+        return found
+
+    return find

@@ -48,6 +48,8 @@ __all__ = [
 
 def integer(name, value, least):
     """Return `value` as an int of at least `least`, or refuse it by name."""
+    if type(value) is int and value >= least:
+        return value
     try:
         number = operator.index(value)
         if isinstance(value, (bool, np.bool_)):
@@ -72,6 +74,8 @@ def probability(name, value):
 
 def pair(name, value, least):
     """Return an int or a pair of ints (rows, columns) as a pair, each at least `least`."""
+    if type(value) is int and value >= least:
+        return value, value
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
         raise ValueError(f"{name} is {value!r}; expected an integer or a pair (rows, columns)")

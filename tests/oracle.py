@@ -108,6 +108,7 @@ print("compared")
 @contextlib.contextmanager
 def cut(constants):
     """Cut dense ops by other constants, {"dense._BLOCK": ...}: tiny arrays then cross every edge of a plan."""
+    from nbprop import scratch
     from nbprop.ops import correlate, dense, outer
     from nbprop.ops.conv import cpu, settle, spread, wide
 
@@ -117,6 +118,7 @@ def cut(constants):
         for name, value in constants.items():
             module, constant = name.split(".")
             patch.setattr(modules[module], constant, value)
+        patch.setattr(scratch, "_own", scratch._Own())  # where nothing cut otherwise is kept
         for plans in cached:
             plans.cache_clear()
         try:

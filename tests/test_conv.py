@@ -297,19 +297,22 @@ def test_sixteen_threads_find_equal_shares(name):
     ((9, 40, 8, 8), (50, 40, 3, 3)),
 ], ids=["Winograd", "spread", "columns", "packed"])
 def test_nothing_lives_on_after_a_call(x_shape, w_shape):
-    """Arrays that only the garbage collector frees come from fresh pages at every call."""
+    """Arrays that only the garbage collector frees come from fresh pages at every call; what is kept holds none."""
     x, w, b = operands(x_shape, w_shape, np.float32)
     g, w = shapes.conv2d(x_shape, w_shape), layout.khwio_last(w)
-    work = cpu.workspace(g, x.dtype)
+    work = cpu.workspace.__wrapped__(g, x.dtype)
     y, dw = layout.empty((g.N, g.O, g.OH, g.OW), x.dtype), layout.empty_weights(w_shape, x.dtype)
-    alive = weakref.ref(work), weakref.ref(dw)
+    alive = [weakref.ref(a) for a in (w, dw, y)]
     gc.disable()
     try:
         cpu.forward(x, w, b, y, g, False, work)
         cpu.backward_input(y, w, x, g, work)
         cpu.backward_weight(y, x, dw, b, g, work)
-        del work, dw
-        assert [ref() for ref in alive] == [None, None]
+        del w, dw, y
+        assert [ref() for ref in alive] == [None] * 3
+        alive = weakref.ref(work)
+        del work
+        assert alive() is None
     finally:
         gc.enable()
 

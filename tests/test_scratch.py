@@ -1,6 +1,6 @@
 """Scratch memory: on cache lines, shared from call to call, and the host's."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +11,7 @@ from nbprop import layout, scratch
 
 @pytest.fixture(autouse=True)
 def nothing_lent(monkeypatch):
-    monkeypatch.setattr(scratch, "_own", threading.local())
+    monkeypatch.setattr(scratch, "_own", scratch._Own())
 
 
 def test_arrays_lie_apart_on_cache_lines():
@@ -28,3 +28,21 @@ def test_memory_is_the_hosts_even_beside_an_array_on_the_gpu():
     with layout.beside(SimpleNamespace(__cuda_array_interface__={})):
         lent, = scratch.borrow([5], np.dtype(np.float32))
     assert isinstance(lent, np.ndarray)
+
+
+def test_answers_are_kept_for_each_thread_until_its_memory_grows(monkeypatch):
+    find = scratch.kept(lambda number: [number])
+    first = find(1)
+    assert find(1) is first and find(2) == [2] != first
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(find, 1).result() is not first
+    scratch.borrow([5], np.dtype(np.float32))
+    first = find(1)
+    scratch.borrow([10], np.dtype(np.float32))  # fits
+    assert find(1) is first
+    scratch.borrow([1000], np.dtype(np.float32))
+    assert find(1) is not first
+    monkeypatch.setattr(scratch, "_KEPT", 3)
+    for number in range(10):
+        assert find(number) == [number]
+    assert len(scratch._own.kept) <= 3

@@ -297,6 +297,7 @@ def test_another_backend_is_noticed_between_two_steps():
 
 def test_another_number_of_threads_is_noticed_between_two_steps(monkeypatch):
     asked, borrow = [], scratch.borrow
+    monkeypatch.setattr(scratch, "_own", scratch._Own())
     monkeypatch.setattr(scratch, "borrow", lambda *arguments: asked.append(jit.threads()) or borrow(*arguments))
     small, large = nn.Conv2d(3, 4, 3), nn.Conv2d(16, 33, 3)  # work for one thread, and for several
     for layer, shape, expected in ((small, (1, 3, 8, 8), [2]), (large, (8, 16, 32, 32), [2, 1])):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from oracle import assert_close, assert_same_bits, dtypes, normal
 
 import nbprop
+from nbprop import scratch
 from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward, cpu, fast
 from nbprop.ops.conv_transpose import conv_transpose2d_forward
 from nbprop.shapes import conv2d
@@ -38,6 +39,7 @@ def small_blocks(request, monkeypatch):
     monkeypatch.setattr(fast, "_CHUNK_BLOCK", 1 if request.param == "staged" else 1 << 14)
     monkeypatch.setattr(fast, "_CHUNKS", ((4, 1), (16, 2)))
     monkeypatch.setattr(fast, "_RUN", 3)
+    monkeypatch.setattr(scratch, "_own", scratch._Own())  # where nothing cut otherwise is kept
     monkeypatch.setattr(fast, "_FEW", 0)  # the weights are transformed for all, or by each for itself
     monkeypatch.setattr(fast, "_OWN", 1 if request.param == "own weights" else 1 << 40)
     for cached in (fast.passes, cpu._sizes):

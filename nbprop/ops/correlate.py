@@ -9,7 +9,7 @@ from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
 from nbprop.ops.flat import share
 
-__all__ = ["correlate", "panel_width", "panels_size", "plan", "settle"]
+__all__ = ["panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
@@ -96,19 +96,14 @@ def panels_size(p, dtype):
     return p.G * -(-p.OG // width) * p.KH * p.KW * dense.depth(p) * width
 
 
-def correlate(x, w, ldw, bias, y, p, floor):
-    """Fill y (flat) with max(bias + correlation of x with w, floor).
+def settle(p, ldw, dtype, floor):
+    """Return the function of x, w, bias and y (flat) that fills y with max(bias + correlation of x with w, floor).
 
-    `w` (flat) holds packed panels (`ldw` = P), or the weights of a single group as they are, with rows of `ldw`
-    channels.
+    `w` holds packed panels (`ldw` = P), or the weights of a single group as they are, with rows of `ldw` channels.
+    What every call of a geometry repeats is settled once.
     """
-    settle(w, ldw, bias, p, floor)(x, y)
-
-
-def settle(w, ldw, bias, p, floor):
-    """Return `correlate` as a function of x and y (flat): what a layer's every step repeats is settled once."""
-    p, mr, nv, tables, khb, runb = plan(p, w.dtype, jit.threads())
-    width = nv * simd.lanes(w.dtype)
+    p, mr, nv, tables, khb, runb = plan(p, dtype, jit.threads())
+    width = nv * simd.lanes(dtype)
     shares = -(-p.OG // width)
     if p.LANEWISE:  # as few as leave every thread its share: together they are a run of memory
         shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
@@ -117,8 +112,8 @@ def settle(w, ldw, bias, p, floor):
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    arguments = (w, ldw, step, bias, np.array(p, np.int64), *tables, width, shares, khb, runb, floor, tasks)
-    return (lambda x, y: driver(x, y, *arguments)) if items else lambda x, y: None
+    arguments = np.array(p, np.int64), *tables, width, shares, khb, runb, dtype.type(floor), tasks
+    return (lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)) if items else lambda x, w, bias, y: None
 
 
 @functools.cache

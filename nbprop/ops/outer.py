@@ -27,7 +27,7 @@ from nbprop import jit
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import share
 
-__all__ = ["memory", "outer", "plan", "settle"]
+__all__ = ["memory", "plan", "settle"]
 
 # Pixels of a block: a panel of dy and a line or two per pixel of x fill the first cache. But x's block is to stay in
 # the second, for the panels to come. Zen 3, two threads, GFLOP/s with copies to without: 64 x 4 x 4 to 128 channels,
@@ -133,34 +133,33 @@ def memory(p, dtype):
     return jit.threads() * sum(_rooms(made)) + (made.chunks * _sums(made) if made.chunks > 1 else 0)
 
 
-def outer(x, dy, dw, db, p, scratch):
-    """Fill dw and db (flat) from x and dy (flat); `scratch` has the size that `memory` returns."""
-    settle(dw, db, p, scratch)(x, dy)
+def settle(p, dtype, scratch):
+    """Return the function of x, dy, dw and db (flat) that fills dw and db; `scratch` is as large as `memory` says.
 
-
-def settle(dw, db, p, scratch):
-    """Return `outer` as a function of x and dy (flat): what a layer's every step repeats is settled once."""
-    made = plan(p, dw.dtype)
+    What every call of a geometry repeats is settled once.
+    """
+    made = plan(p, dtype)
     p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
     tasks = min(dense.worth_threads(dense.operations(p)), chunks * p.G * -(-p.OG // made.P))
     size, each = tasks * (block + panel), _sums(made)
-    rooms, partials = scratch[:size].reshape(tasks, -1), scratch[size : size + chunks * each]
-    # Flat either way, as another type of array would be another kernel to compile.
-    dw_sums, db_sums = (dw, db) if chunks == 1 else (partials, partials[dw.size :])
     driver = _driver(made.mr, made.nv, bool(p.LANEWISE))
-    arguments = (dw_sums, db_sums, each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P, rooms,
-                 block, chunks, tasks)
+    arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
+                 scratch[:size].reshape(tasks, -1), block, chunks, tasks)
+    partials = scratch[size : size + chunks * each]
 
-    def run(x, dy):
-        driver(x, dy, *arguments)
-        if chunks > 1:
-            add_chunks(partials.reshape(chunks, each), dw, db, tasks)
+    def run(x, dy, dw, db):
+        driver(x, dy, dw, db, *arguments)
 
-    def clear(x, dy):
+    def run_chunks(x, dy, dw, db):
+        # Flat, as another type of array would be another kernel to compile.
+        driver(x, dy, partials, partials[dw.size :], *arguments)
+        add_chunks(partials.reshape(chunks, each), dw, db, tasks)
+
+    def clear(x, dy, dw, db):
         dw[:] = 0
         db[:] = 0
 
-    return run if dense.blocks(p) else clear
+    return (run if chunks == 1 else run_chunks) if dense.blocks(p) else clear
 
 
 @jit.kernel

@@ -5,8 +5,7 @@ import contextvars
 
 from nbprop.ops.conv import fast, plan, spread, wide
 
-__all__ = ["exact", "exact_convolution", "explain", "forced", "largest_tiles", "using_winograd",
-           "winograd_tile"]
+__all__ = ["exact", "exact_convolution", "explain", "forced", "using_winograd", "winograd_tile"]
 
 _forced = contextvars.ContextVar("nbprop_winograd", default=None)
 
@@ -39,11 +38,6 @@ def winograd_tile(kind, g):
     `kind` is the pass: "forward", "input" or "weight".
     """
     return _winograd(kind, g)[0]
-
-
-def largest_tiles(g):
-    """Return each pass's m to be ready for: the one in force, or the chooser's own, which may be in force later."""
-    return tuple(winograd_tile(kind, g) or _unforced(kind, g)[0] for kind in ("forward", "input", "weight"))
 
 
 def explain(kind, g, dtype):

@@ -1,4 +1,4 @@
-"""Convolution on the CPU: passes over channels-last memory, settled once for a layer's parameters, then run."""
+"""Convolution on the CPU: passes over channels-last memory, settled once for a geometry, then run."""
 
 import functools
 
@@ -13,18 +13,20 @@ from nbprop.ops.flat import flat
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
 
+@scratch.kept
 def workspace(g, dtype):
     """Return what lends the three passes their memory: packed weights or partial sums, and Winograd's arrays."""
+    dtype = np.dtype(dtype)
 
     def borrow():
-        # Enough for the chooser's algorithm too where another is in force: a layer keeps its workspace.
-        sizes = _sizes(g, np.dtype(dtype), choose.largest_tiles(g), jit.threads())
-        memory, *room = scratch.borrow(sizes, np.dtype(dtype))
+        tiles = tuple(choose.winograd_tile(kind, g) for kind in ("forward", "input", "weight"))
+        sizes = _sizes(g, dtype, tiles, jit.threads())
+        memory, *room = scratch.borrow(sizes, dtype)
         return memory, room
 
     # No pass has more operations, nor does packing the weights count as more.
     pixels = g.N * max(g.H, g.OH) * max(g.W, g.OW)
-    return Workspace(borrow, dense.splits(g.O * g.C // g.G * g.KH * g.KW * max(2 * pixels, 4)))
+    return Workspace(g, dtype, borrow, dense.splits(g.O * g.C // g.G * g.KH * g.KW * max(2 * pixels, 4)))
 
 
 @functools.lru_cache(maxsize=512)
@@ -41,12 +43,12 @@ def _sizes(g, dtype, tiles, threads):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
-    work.settled(settle.forward, (w, b), g, relu)(flat(x), flat(y))
+    work.settled(settle.forward, relu)(flat(x), flat(w), b, flat(y))
 
 
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
-    work.settled(settle.adjoint, (w, _no_bias(g.C, dy.dtype)), g)(flat(dy), flat(dx))
+    work.settled(settle.adjoint)(flat(dy), flat(w), _no_bias(g.C, dy.dtype), flat(dx))
 
 
 @functools.lru_cache(maxsize=512)
@@ -57,4 +59,4 @@ def _no_bias(channels, dtype):
 
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw and db."""
-    work.settled(settle.weight, (dw, db), g)(flat(x), flat(dy))
+    work.settled(settle.weight)(flat(x), flat(dy), flat(dw), db)

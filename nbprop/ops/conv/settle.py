@@ -1,11 +1,11 @@
-"""The three passes with all settled but the data that flows through them: which algorithm, how cut, on what weights.
+"""The three passes with all settled but their arrays: which algorithm, how cut, in what memory.
 
 Each is one dense correlation (or one per stride phase), unless Winograd's algorithm or several columns at once serve.
 """
 
 import numpy as np
 
-from nbprop import jit, layout
+from nbprop import jit
 from nbprop.ops import correlate, dense, outer
 from nbprop.ops.conv import choose, fast, pack, plan, spread, wide
 
@@ -18,49 +18,49 @@ __all__ = ["adjoint", "forward", "weight"]
 _PIXELS, _FEW_PIXELS, _LARGE_WEIGHTS = 160, 48, 2 * 1024 * 1024
 
 
-def forward(w, b, g, relu, packed, room):
-    """Return the forward pass as a function of x and y (flat)."""
-    w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
+def forward(g, dtype, relu, packed, room):
+    """Return the forward pass as a function of x, w, b and y (flat)."""
+    least = _floor(dtype, relu)
     m = choose.winograd_tile("forward", g)
     if m:
-        passes = fast.passes("forward", g, m, w.dtype, jit.threads())
-        return lambda x, y: fast.correlate(x, w, False, b, y, passes, room, least)
-    several = wide.forward(g, w.dtype, choose.exact())
+        passes = fast.passes("forward", g, m, dtype, jit.threads())
+        return lambda x, w, b, y: fast.correlate(x, w, False, b, y, passes, room, least)
+    several = wide.forward(g, dtype, choose.exact())
     if several:
-        return wide.settle(w, b, several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), packed, least)
+        return wide.settle(several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), dtype, packed, least)
     p = plan.forward(g)
-    width = correlate.panel_width(p, w.dtype)
-    large = p.N * p.OH * p.OW > (_FEW_PIXELS if w.nbytes > _LARGE_WEIGHTS else _PIXELS)
+    width, weights = correlate.panel_width(p, dtype), p.KH * p.KW * p.CG * p.G * p.OG
+    large = p.N * p.OH * p.OW > (_FEW_PIXELS if weights * dtype.itemsize > _LARGE_WEIGHTS else _PIXELS)
     if p.LANEWISE or (p.G == 1 and (p.OG == width or not large)):
-        return correlate.settle(w, p.OG, b, p, least)
-    product = correlate.settle(packed, width, b, p, least)
-    tasks = dense.worth_threads(4 * w.size)
+        return correlate.settle(p, p.OG, dtype, least)
+    product = correlate.settle(p, width, dtype, least)
+    tasks = dense.worth_threads(4 * weights)
 
-    def run(x, y):
+    def run(x, w, b, y):
         pack.pack(w, packed, p.G, p.OG, p.KH * p.KW * p.CG, width, tasks)
-        product(x, y)
+        product(x, packed, b, y)
 
     return run
 
 
-def adjoint(w, b, g, relu, packed, room):
-    """Return the input gradient + b, or its positive part, as a function of dy and dx (flat).
+def adjoint(g, dtype, relu, packed, room):
+    """Return the input gradient + b, or its positive part, as a function of dy, w, b and dx (flat).
 
     With a bias it is a transposed convolution's forward pass.
     """
-    w, least = layout.khwio(w).reshape(-1), _floor(w.dtype, relu)
+    least = _floor(dtype, relu)
     m = choose.winograd_tile("input", g)
     if m:
-        passes = fast.passes("input", g, m, w.dtype, jit.threads())
-        return lambda dy, dx: fast.correlate(dy, w, True, b, dx, passes, room, least)
-    columns = None if relu else spread.phases(g, w.dtype, choose.exact())
+        passes = fast.passes("input", g, m, dtype, jit.threads())
+        return lambda dy, w, b, dx: fast.correlate(dy, w, True, b, dx, passes, room, least)
+    columns = None if relu else spread.phases(g, dtype, choose.exact())
     if columns:
-        return _one_by_one([spread.settle(w, b, each, g, packed) for each in columns])
-    several = wide.phases(g, w.dtype, choose.exact())
+        return _one_by_one([spread.settle(each, g, dtype, packed) for each in columns])
+    several = wide.phases(g, dtype, choose.exact())
     if several:
         steps = g.KW * g.C * g.O, g.C * g.O, 1, g.O
-        return _one_by_one([wide.settle(w, b, each, g.O, steps, packed, least) for each in several])
-    return _one_by_one([_settle_phase(w, b, g, p, taps, least, packed) for p, taps in plan.phases(g)])
+        return _one_by_one([wide.settle(each, g.O, steps, dtype, packed, least) for each in several])
+    return _one_by_one([_settle_phase(g, p, taps, dtype, least, packed) for p, taps in plan.phases(g)])
 
 
 def _one_by_one(phases):
@@ -68,23 +68,24 @@ def _one_by_one(phases):
     if len(phases) == 1:
         return phases[0]
 
-    def run(dy, dx):
+    def run(*arrays):
         for phase in phases:
-            phase(dy, dx)
+            phase(*arrays)
 
     return run
 
 
-def _settle_phase(w, b, g, p, taps, least, packed):
-    width = p.C if p.LANEWISE else correlate.panel_width(p, w.dtype)
-    product, tasks = correlate.settle(packed, width, b, p, least), dense.worth_threads(4 * w.size)
+def _settle_phase(g, p, taps, dtype, least, packed):
+    width = p.C if p.LANEWISE else correlate.panel_width(p, dtype)
+    product = correlate.settle(p, width, dtype, least)
+    tasks = dense.worth_threads(4 * g.KH * g.KW * (g.C // g.G) * g.O)
 
-    def run(dy, dx):
+    def run(dy, w, b, dx):
         if p.LANEWISE:
             pack.pack_reversed(w, packed, p.C, g.KW, taps)
         else:
             pack.pack_transposed(w, packed, p.G, p.OG, p.CG, g.KW, width, taps, tasks)
-        product(dy, dx)
+        product(dy, packed, b, dx)
 
     return run
 
@@ -94,14 +95,13 @@ def _floor(dtype, relu):
     return dtype.type(0 if relu else -np.inf)
 
 
-def weight(dw, db, g, relu, sums, room):
-    """Return the weight gradient as a function of x and dy (flat); `relu` is nothing to it."""
-    dw = layout.khwio(dw).reshape(-1)
+def weight(g, dtype, relu, sums, room):
+    """Return the weight gradient as a function of x, dy, dw and db (flat); `relu` is nothing to it."""
     m = choose.winograd_tile("weight", g)
     if m:
-        passes = fast.passes("weight", g, m, dw.dtype, jit.threads())
-        return lambda x, dy: fast.weight_gradient(x, dy, dw, db, passes, room)
-    several = wide.forward(g, dw.dtype, choose.exact())
+        passes = fast.passes("weight", g, m, dtype, jit.threads())
+        return lambda x, dy, dw, db: fast.weight_gradient(x, dy, dw, db, passes, room)
+    several = wide.forward(g, dtype, choose.exact())
     if several:
-        return wide.settle_gradient(dw, db, several, sums)
-    return outer.settle(dw, db, plan.forward(g), sums)
+        return wide.settle_gradient(several, dtype, sums)
+    return outer.settle(plan.forward(g), dtype, sums)

@@ -61,17 +61,17 @@ def size(g, dtype):
     return max((correlate.panels_size(each.correlation, dtype) for each in phases(g, dtype, False) or ()), default=0)
 
 
-def settle(w, b, spread, g, packed):
-    """Return the function of dy and dx (flat) that fills dx with b + a phase of the input gradient."""
-    p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, w.dtype, jit.threads())
-    width = nv * simd.lanes(w.dtype)
+def settle(spread, g, dtype, packed):
+    """Return the function of dy, w, b and dx (flat) that fills dx with b + a phase of the input gradient."""
+    p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, dtype, jit.threads())
+    width = nv * simd.lanes(dtype)
     tasks = min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p))
     driver = _driver(mr, nv)
-    row = np.empty(g.W * g.C, w.dtype)
+    row = np.empty(g.W * g.C, dtype)
     pixels = row.reshape(g.W, g.C)
     arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, tasks)
 
-    def run(dy, dx):
+    def run(dy, w, b, dx):
         pixels[:] = b
         pack.pack_transposed(w, packed, 1, p.OG, p.CG, 1, width, spread.taps, 1)
         driver(dy, dx, *arguments)

@@ -115,19 +115,19 @@ def _gradient_sizes(wide, dtype):
     return p.KH * p.KW * p.CG * p.OG, p.OG, outer.memory(p, dtype)
 
 
-def settle_gradient(dw, db, wide, scratch):
-    """Return the function of x and dy (flat) that fills dw and db (flat).
+def settle_gradient(wide, dtype, scratch):
+    """Return the function of x, dy, dw and db (flat) that fills dw and db.
 
     It computes the gradient of w', whose entries for the Q columns of each tap are then added up.
     """
     p = wide.correlation
-    weights, biases, _ = _gradient_sizes(wide, dw.dtype)
+    weights, biases, _ = _gradient_sizes(wide, dtype)
     wide_dw, wide_db = scratch[:weights], scratch[weights : weights + biases]
-    product = outer.settle(wide_dw, wide_db, p, scratch[weights + biases :])
+    product = outer.settle(p, dtype, scratch[weights + biases :])
     columns = wide_db.reshape(wide.columns, -1)
 
-    def run(x, dy):
-        product(x, dy)
+    def run(x, dy, dw, db):
+        product(x, dy, wide_dw, wide_db)
         np.sum(columns, axis=0, out=db)
         _add_columns(wide_dw, dw, wide.kw, p.CG, p.KH, p.OG // wide.columns)
 
@@ -150,20 +150,20 @@ def _add_columns(wide, dw, kw, inputs, rows, outputs):
                     dw[target + o] += wide[(row * Q + q) * outputs + o]
 
 
-def settle(w, b, wide, inputs, steps, scratch, floor):
-    """Return the function of x and y (flat) that fills y with max(b + x correlated with w, floor).
+def settle(wide, inputs, steps, dtype, scratch, floor):
+    """Return the function of x, w, b and y (flat) that fills y with max(b + x correlated with w, floor).
 
-    `steps` says how far apart in `w` (flat) lie neighbouring taps kh and kw, of `inputs` input and of output channels.
+    `steps` says how far apart in `w` lie neighbouring taps kh and kw, of `inputs` input and of output channels.
     """
     p = wide.correlation
-    width, size = correlate.panel_width(p, w.dtype), correlate.panels_size(p, w.dtype)
+    width, size = correlate.panel_width(p, dtype), correlate.panels_size(p, dtype)
     packed, bias = scratch[:size], scratch[size : size + p.OG]
-    product, columns = correlate.settle(packed, width, bias, p, floor), bias.reshape(wide.columns, -1)
+    product, columns = correlate.settle(p, width, dtype, floor), bias.reshape(wide.columns, -1)
 
-    def run(x, y):
+    def run(x, w, b, y):
         columns[:] = b
         _pack(w, packed, wide.kh, wide.kw, inputs, p.OG // wide.columns, width, steps)
-        product(x, y)
+        product(x, packed, bias, y)
 
     return run
 

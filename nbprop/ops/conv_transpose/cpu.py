@@ -21,7 +21,7 @@ def workspace(g, dtype):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = b + A^T x, or its positive part."""
-    work[0].settled(settle.adjoint, (w, b), g, relu)(flat(x), flat(y))
+    work[0].settled(settle.adjoint, relu)(flat(x), flat(w), b, flat(y))
 
 
 def backward_input(dy, w, dx, g, work):

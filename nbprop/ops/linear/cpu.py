@@ -1,11 +1,10 @@
 """The linear layer on the CPU: a convolution with a 1x1 kernel over a column of N pixels, or loops for a few rows."""
 
-import numpy as np
-
 from nbprop.ops.conv import cpu as conv
 from nbprop.ops.conv import settle
+from nbprop.ops.flat import flat
 from nbprop.ops.linear import few
-from nbprop.ops.linear.as_conv import as_conv, pixels
+from nbprop.ops.linear.as_conv import as_conv
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -20,11 +19,7 @@ def forward(x, w, b, y, g, relu, work):
     if 0 < g.N <= few.ROWS:
         few.forward(x, w.T, b, y, relu)
         return
-    work.settled(_settle_forward, (w, b), g, relu)(x.reshape(-1), y.reshape(-1))
-
-
-def _settle_forward(w, b, g, relu, packed, room):
-    return settle.forward(pixels(w), b, as_conv(g), relu, packed, room)
+    work.settled(settle.forward, relu)(flat(x), flat(w), b, flat(y))
 
 
 def backward_input(dy, w, dx, g, work):
@@ -32,11 +27,7 @@ def backward_input(dy, w, dx, g, work):
     if 0 < g.N <= few.ROWS:
         few.backward_input(dy, w.T, dx)
         return
-    work.settled(_settle_input, (w,), g)(dy.reshape(-1), dx.reshape(-1))
-
-
-def _settle_input(w, g, relu, packed, room):
-    return settle.adjoint(pixels(w), np.zeros(g.K, w.dtype), as_conv(g), relu, packed, room)
+    conv.backward_input(dy, w, dx, as_conv(g), work)
 
 
 def backward_weight(dy, x, dw, db, g, work):
@@ -44,8 +35,4 @@ def backward_weight(dy, x, dw, db, g, work):
     if 0 < g.N <= few.ROWS:
         few.backward_weight(dy, x, dw.T, db)
         return
-    work.settled(_settle_weight, (dw, db), g)(x.reshape(-1), dy.reshape(-1))
-
-
-def _settle_weight(dw, db, g, relu, sums, room):
-    return settle.weight(pixels(dw), db, as_conv(g), relu, sums, room)
+    conv.backward_weight(dy, x, dw, db, as_conv(g), work)
