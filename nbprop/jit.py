@@ -20,7 +20,7 @@ import tempfile
 import warnings
 
 import numba
-from numba import njit, prange
+from numba import njit, prange, types
 from numba.core import config
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
@@ -55,8 +55,18 @@ def _thread_count():
 
 
 def reference(function):
-    """Compile plain loops with strict arithmetic."""
-    return _cached(njit(**_COMMON)(function))
+    """Compile plain loops with strict arithmetic, for each dtype once: whatever the order of an array's axes in memory.
+
+    Numba would compile them for each order of each array; an axis of one element makes an order out of another.
+    """
+    loops = _cached(njit(**_COMMON)(function))
+    loops.typeof_pyval = lambda value: _any_order(Dispatcher.typeof_pyval(loops, value))
+    return loops
+
+
+def _any_order(numba_type):
+    several = isinstance(numba_type, types.Array) and numba_type.ndim > 1
+    return numba_type.copy(layout="A") if several else numba_type
 
 
 def kernel(function=None, *, reassoc=False, allocates=False):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from nbprop import jit
@@ -20,9 +21,9 @@ from numba.core import event
 import nbprop
 from nbprop import jit, nn, optim
 loss = nn.CrossEntropyLoss()
-model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(45, 7), nn.ReLU())
+model = nn.Sequential(nn.Linear(45, 9), nn.Tanh(), nn.Linear(9, 7), nn.ReLU())
 optimizer = optim.SGD(model.parameters(), 0.1)
-x, target = np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32), np.arange(2)
+x, target = np.random.default_rng(0).standard_normal((5, 45), np.float32), np.arange(5)
 with warnings.catch_warnings(record=True) as warned, event.install_recorder("numba:compile") as compiled:
     warnings.simplefilter("always")
     value = loss.forward(model.forward(x), target)
@@ -166,6 +167,23 @@ def test_what_closes_over_other_packages_is_not_cached():
     ours = next(v for v in vars(rectifiers).values() if hasattr(v, "py_func"))
     assert made(ours)[0][0].startswith("nbprop.")
     assert made(3) == made(3) != made(4)
+
+
+def test_plain_loops_are_compiled_once_for_all_orders_of_memory():
+    @jit.reference
+    def add(x, y):
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                y[i, j] += x[i, j]
+
+    x, y = np.arange(12.0).reshape(3, 4), np.zeros((3, 4))
+    for given in (x, np.asfortranarray(x), np.repeat(x, 2, 0)[::2], x[::-1][::-1], x[:1].repeat(3, 0)):
+        y[...] = 0
+        add(given, y)
+        np.testing.assert_array_equal(y, given)
+    assert len(add.signatures) == 1
+    add(x.astype(np.float32), y)
+    assert len(add.signatures) == 2
 
 
 def test_a_scalar_runs_from_python_too():

@@ -20,12 +20,14 @@ __all__ = ["bf16", "tf32"]
 if gpu.SIMULATED:
 
     def round_tf32(x):
-        bits = np.float32(x).view(np.uint32)
-        return np.uint32((int(bits) + 0x1000) & 0xFFFFE000).view(np.float32)
+        return ((_bits(x) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
 
     def round_bf16(x):
-        bits = int(np.float32(x).view(np.uint32))
-        return np.uint32((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+        bits = _bits(x)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+    def _bits(x):
+        return np.asarray(x, np.float32).view(np.uint32).astype(np.int64)
 
 else:
     from llvmlite import ir
@@ -124,9 +126,8 @@ def _summed(tile, LA, LB, row, column, rounded):
     def step(acc, sa, a0, sb, b0, t):
         for i in range(TM):
             for j in range(TN):
-                m, n = row(t, i), column(t, j // 2) + j % 2
-                for k in range(BK):
-                    acc[i, j] += rounded(sa[a0 + k * LA + m]) * rounded(sb[b0 + k * LB + n])
+                m, n = a0 + row(t, i), b0 + column(t, j // 2) + j % 2
+                acc[i, j] += rounded(sa[m : m + BK * LA : LA]) @ rounded(sb[n : n + BK * LB : LB])
 
     return step
 
