@@ -5,7 +5,7 @@ import pytest
 from oracle import normal
 
 from nbprop import nn
-from nbprop.gradcheck import adjoint_check, adjoint_errors, gradcheck
+from nbprop.gradient_check import adjoint_check, adjoint_errors, gradcheck
 from nbprop.nn.module import Module, Parameter
 
 

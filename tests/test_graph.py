@@ -10,9 +10,9 @@ from oracle import TOLERANCE, assert_close, assert_same_bits, dtypes, memory_ord
 
 import nbprop
 from nbprop import nn, optim, saving
+from nbprop.model_summary import summary
 from nbprop.nn.module import Module
 from nbprop.ops import add
-from nbprop.summary import summary
 
 # The op
 
@@ -368,7 +368,7 @@ def test_resnet20_has_its_published_size():
 def test_resnet20_is_torchs():
     import torch
 
-    from nbprop.gradcheck import in_float64
+    from nbprop.gradient_check import in_float64
 
     nbprop.manual_seed(1)
     ours, theirs = in_float64(nbprop.models.resnet20(3, 16)), torch_resnet20().double()
@@ -389,7 +389,7 @@ def test_resnet20_is_torchs():
 
 
 def test_float32_is_float64():
-    from nbprop.gradcheck import in_float64
+    from nbprop.gradient_check import in_float64
 
     nbprop.manual_seed(1)
     model = diamond()

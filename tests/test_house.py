@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+import nbprop
+
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "nbprop"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -22,8 +24,8 @@ RANK = {
     "upload": 0, "scalar_graph": 0, "explain": 0, "scratch": 1, "lent": 1,
     "backend": 1,
     "ops": 2,
-    "nn": 3, "optim": 3, "schedule": 3, "gradcheck": 3, "gradient_norms": 3, "data": 3,
-    "models": 4, "saving": 4, "summary": 4,
+    "nn": 3, "optim": 3, "schedule": 3, "gradient_check": 3, "norms_of_gradients": 3, "data": 3,
+    "models": 4, "saving": 4, "model_summary": 4,
     "trainer": 5,
     "__init__": 6,
     "bench": 7,
@@ -118,9 +120,11 @@ def test_only_cuda_twins_import_the_module_that_imports_cuda():
 
 
 def test_import_is_light():
-    """Importing nbprop loads no CUDA package and none of the optional ones, and compiles nothing."""
+    """Importing nbprop loads nothing; its names no CUDA package, nor optional ones; and neither compiles."""
     code = """
 import sys, nbprop
+print(sorted(m for m in sys.modules if m.split(".")[0] in ("numpy", "numba", "llvmlite")))
+from nbprop import *
 heavy = {"torch", "matplotlib", "sklearn", "jax", "cupy", "PIL", "pytest", "numba_cuda", "asv"}
 print(sorted(m for m in sys.modules if m.split(".")[0] in heavy or m.startswith("numba.cuda")))
 import gc
@@ -129,7 +133,25 @@ print(sorted(d.py_func.__qualname__ for d in gc.get_objects() if isinstance(d, D
              and d.py_func.__module__.startswith("nbprop")))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (0, "[]\n[]\n"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout) == (0, "[]\n" * 3), done.stdout + done.stderr
+
+
+def test_public_names_are_imported_when_asked_for():
+    """What the package does at run time is what editors and type checkers read in it."""
+    declared = {}
+    for node in ast.walk(tree(PACKAGE / "__init__.py")):
+        if isinstance(node, ast.ImportFrom) and node.module not in ("typing", "nbprop.version"):
+            home = node.module.removeprefix("nbprop").removeprefix(".") or None
+            declared |= {alias.asname or alias.name: home for alias in node.names}
+    assert declared == nbprop._HOMES
+    assert dir(nbprop) == sorted(nbprop.__all__) == sorted([*declared, "__version__"])
+    for name, home in declared.items():
+        module = importlib.import_module(f"nbprop.{home or name}")
+        assert getattr(nbprop, name) is (getattr(module, name) if home else module)
+        # A module of a function's name would take its place as soon as anybody imports it.
+        assert home is None or f"nbprop.{name}" not in MODULES
+    with pytest.raises(AttributeError, match="nbprop has no attribute 'relu'"):
+        nbprop.relu  # noqa: B018
 
 
 def functions(module):

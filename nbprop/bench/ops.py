@@ -10,7 +10,7 @@ import nbprop
 from nbprop import layout, nn, optim
 from nbprop.bench import on_gpu, peer
 from nbprop.bench.contest import Contest, relative_error
-from nbprop.gradcheck import in_float64
+from nbprop.gradient_check import in_float64
 from nbprop.nn.parameter import Parameter, move
 
 __all__ = ["contests"]

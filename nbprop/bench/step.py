@@ -6,9 +6,9 @@ import nbprop
 from nbprop import layout, models, nn, optim
 from nbprop.bench import jax_step, on_gpu, peer, torch_nets
 from nbprop.bench.contest import Contest, relative_error
-from nbprop.gradcheck import in_float64
+from nbprop.gradient_check import in_float64
+from nbprop.model_summary import summary
 from nbprop.nn.init import manual_seed
-from nbprop.summary import summary
 from nbprop.trainer import Trainer
 
 __all__ = ["alone", "contests", "missing"]

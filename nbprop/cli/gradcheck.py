@@ -26,7 +26,7 @@ def run(args):
     from nbprop import shapes
     from nbprop.cli.limits import use_threads
     from nbprop.cli.runs import open_run
-    from nbprop.gradcheck import adjoint_errors, gradcheck
+    from nbprop.gradient_check import adjoint_errors, gradcheck
 
     use_threads(args.threads)
     trainer, config = open_run(args.folder)
