@@ -28,6 +28,9 @@ class Import:
     def timeraw_import(self):
         return "import nbprop"
 
+    def timeraw_import_all(self):
+        return "from nbprop import *"
+
 
 class FirstStep:
     """The first step of LeNet in a new process."""

@@ -101,7 +101,7 @@ def driver(function=None, *, allocates=False):
 
 def scalar(function):
     """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
-    formula = njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(function)
+    formula = _without_literals(njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(function))
     # What numba-cuda compiles it with (and a process that unpickles it): there any flag is all of them, and (-1)^2 by
     # 2^(2 log2(-1)) not a number.
     formula.targetoptions = {name: value for name, value in formula.targetoptions.items() if name != "fastmath"}
@@ -205,6 +205,14 @@ def _cached(dispatcher, cache=_Cache):
         dispatcher._cache = cache(dispatcher.py_func)
     finally:
         config.CACHE_DIR = before
+    return _without_literals(dispatcher)
+
+
+def _without_literals(dispatcher):
+    """Let the numbers that a caller spells out be of their type: Numba would compile the function for each anew."""
+    find = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, named: find(
+        [types.unliteral(each) for each in args], {name: types.unliteral(each) for name, each in named.items()})
     return dispatcher
 
 
