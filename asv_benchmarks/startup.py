@@ -28,8 +28,8 @@ class Import:
     def timeraw_import(self):
         return "import nbprop"
 
-    def timeraw_import_all(self):
-        return "from nbprop import *"
+    def timeraw_import_parts(self):
+        return "from nbprop import data, models, nn, optim, trainer"
 
 
 class FirstStep:

@@ -59,8 +59,9 @@ def reference(function):
 
     Numba would compile them for each order of each array; an axis of one element makes an order out of another.
     """
-    loops = _cached(njit(**_COMMON)(function))
-    loops.typeof_pyval = lambda value: _any_order(Dispatcher.typeof_pyval(loops, value))
+    loops = _cached(njit(**_COMMON)(_named(function)))
+    compiled = loops.compile
+    loops.compile = lambda arguments: compiled(tuple(map(_any_order, arguments)))
     return loops
 
 
@@ -79,7 +80,7 @@ def kernel(function=None, *, reassoc=False, allocates=False):
     if function is None:
         return functools.partial(kernel, reassoc=reassoc, allocates=allocates)
     flags = _FLAGS | {"reassoc"} if reassoc else _FLAGS
-    return _cached(njit(fastmath=flags, _nrt=allocates, **_COMMON)(function))
+    return _cached(njit(fastmath=flags, _nrt=allocates, **_COMMON)(_named(function)))
 
 
 def driver(function=None, *, allocates=False):
@@ -91,7 +92,7 @@ def driver(function=None, *, allocates=False):
     if function is None:
         return functools.partial(driver, allocates=allocates)
     # Python calls the launcher alone: a wrapper of the task was a twentieth of what a small one takes to compile.
-    task = _cached(njit(fastmath=_FLAGS, _nrt=allocates, no_cpython_wrapper=True, **_COMMON)(function))
+    task = _cached(njit(fastmath=_FLAGS, _nrt=allocates, no_cpython_wrapper=True, **_COMMON)(_named(function)))
     launch = distribute.launcher(task, _run_tasks)
     for name in ("__module__", "__name__", "__doc__"):
         setattr(launch, name, getattr(function, name))
@@ -101,7 +102,7 @@ def driver(function=None, *, allocates=False):
 
 def scalar(function):
     """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
-    formula = _without_literals(njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(function))
+    formula = _without_literals(njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(_named(function)))
     # What numba-cuda compiles it with (and a process that unpickles it): there any flag is all of them, and (-1)^2 by
     # 2^(2 log2(-1)) not a number.
     formula.targetoptions = {name: value for name, value in formula.targetoptions.items() if name != "fastmath"}
@@ -195,6 +196,17 @@ def _cells(function):
         else:
             found.append(hashlib.sha256(dumps(value)).hexdigest())
     return tuple(found)
+
+
+def _named(function):
+    """Let a function's name tell what it closes over: machine code from the cache is linked by names.
+
+    Numba's own tell the products of a factory apart by a count, at which another process was elsewhere in its order.
+    """
+    cells = _cells(function)
+    if cells:
+        function.__qualname__ += f"_{hashlib.sha256(repr(cells).encode()).hexdigest()[:12]}"
+    return function
 
 
 def _cached(dispatcher, cache=_Cache):

@@ -136,7 +136,7 @@ def test_empty_batch():
 
 
 def test_layer_follows_its_bias():
-    """A pass is settled once for an array: what stands in it changes with each step."""
+    """A pass is settled once: what stands in the parameters changes with each step."""
     layer, x = nn.ConvTranspose2d(16, 6, 5), normal((32, 16, 10, 10), np.float32)
     before = layer(x)
     layer.bias.data += 1

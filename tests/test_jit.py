@@ -186,6 +186,49 @@ def test_plain_loops_are_compiled_once_for_all_orders_of_memory():
     assert len(add.signatures) == 2
 
 
+def test_plain_loops_leave_the_types_of_other_functions_alone():
+    """Numba has one table of arrays' types: a function that fills it by rules of its own slows all others."""
+    lines = python("""
+import numpy as np
+from numba import njit
+from nbprop.ops.linear import reference
+from nbprop.shapes import Linear
+
+@njit
+def second(x):
+    return x[0, 0]
+
+x, w, b, y = (np.ones(shape, np.float32) for shape in ((2, 3), (4, 3), 4, (2, 4)))
+first = reference.forward
+first(x, w, b, y, Linear(2, 3, 4), False, None)
+second(x)
+second._compile_for_args = None  # what is called where no overload matches
+print(second(x), second.signatures[0][0].layout, first.signatures[0][0].layout)
+""")
+    assert lines == ["1.0 C A"]
+
+
+def test_numbers_in_a_call_do_not_compile_a_function_again():
+    @jit.scalar
+    def twice(x):
+        return 2 * x
+
+    @jit.kernel
+    def inner(x, i):
+        x[i] = twice(i) + twice(7)
+
+    @jit.kernel
+    def outer(x, i):
+        inner(x, 0)
+        inner(x, 1)
+        inner(x, i)
+
+    x = np.zeros(3)
+    outer(x, 2)
+    np.testing.assert_array_equal(x, [14, 16, 18])
+    assert len(inner.signatures) == len(twice.signatures) == 1
+
+
 def test_a_scalar_runs_from_python_too():
     """In CUDA's simulator kernels are plain Python, and call them so."""
 

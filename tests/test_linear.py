@@ -114,7 +114,7 @@ def test_nan_reaches_what_it_meets_and_no_more():
 
 @pytest.mark.parametrize("n", [1, 7])
 def test_layer_follows_its_parameters(n):
-    """A pass is settled for the arrays of its parameters: it is settled anew where a container brings others."""
+    """A pass is settled without its parameters: a container may bring others."""
     layer, (x, _, _) = nn.Linear(5, 4, dtype=np.float64), operands(n, 5, 4)
     before = layer(x), layer.backward(np.ones((n, 4))).copy()
     model = nn.Sequential(layer)
@@ -126,11 +126,11 @@ def test_layer_follows_its_parameters(n):
 
 
 def test_layer_follows_weights_in_another_memory_order():
-    layer, (x, _, _) = nn.Linear(5, 4, dtype=np.float64), operands(7, 5, 4)
-    layer.weight.data = np.ones((4, 5))
-    layer.forward(x)
-    layer.weight.data[...] = 0
-    np.testing.assert_array_equal(layer(x), np.tile(layer.bias.data, (7, 1)))
+    layer, (x, w, _) = nn.Linear(5, 4, dtype=np.float64), operands(7, 5, 4)
+    for weights in (np.ascontiguousarray(w), np.asfortranarray(w), 2 * np.ascontiguousarray(w)):
+        layer.weight.data = weights
+        np.testing.assert_allclose(layer(x), x @ weights.T + layer.bias.data, rtol=1e-13)
+        np.testing.assert_allclose(layer.backward(np.ones((7, 4))), np.ones((7, 4)) @ weights, rtol=1e-13)
 
 
 def test_empty_batch():

@@ -34,7 +34,7 @@ def check_parts(kind, parts):
 def own(container):
     """Return (data, grad): one vector of all parameters, one of all gradients; (None, None) without any.
 
-    The vectors of containers inside are let go: nothing refers to them any more, nor do passes settled before.
+    The vectors of containers inside are let go: nothing refers to them any more.
     """
     container.forget()
     for module in container.modules():

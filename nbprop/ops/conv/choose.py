@@ -61,12 +61,6 @@ def _winograd(kind, g):
     r = fast.taps(g)
     if _forced.get() is not None and r:
         return fast.TILE[r] if _forced.get() else 0, "by force"
-    return _unforced(kind, g)
-
-
-def _unforced(kind, g):
-    """Return (m, reason); every call of a pass asks, so the reasons are constants."""
-    r = fast.taps(g)
     if not r:
         return 0, "Winograd wants 2x2 or 3x3, or so many taps per stride phase; one group; no more than full padding"
     m = fast.TILE[r]

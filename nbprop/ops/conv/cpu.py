@@ -1,4 +1,4 @@
-"""Convolution on the CPU: passes over channels-last memory, settled once for a geometry, then run."""
+"""Convolution on the CPU: passes over channels-last memory, settled for a geometry, then run as often as wanted."""
 
 import functools
 
@@ -8,7 +8,7 @@ from nbprop import jit, scratch
 from nbprop.ops import correlate, dense, outer
 from nbprop.ops.conv import choose, fast, plan, settle, spread, wide
 from nbprop.ops.conv.workspace import Workspace
-from nbprop.ops.flat import flat
+from nbprop.ops.flat import flat, flat_weights
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -43,12 +43,12 @@ def _sizes(g, dtype, tiles, threads):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
-    work.settled(settle.forward, relu)(flat(x), flat(w), b, flat(y))
+    work.settled(settle.forward, relu)(flat(x), flat_weights(w), b, flat(y))
 
 
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
-    work.settled(settle.adjoint)(flat(dy), flat(w), _no_bias(g.C, dy.dtype), flat(dx))
+    work.settled(settle.adjoint)(flat(dy), flat_weights(w), _no_bias(g.C, dy.dtype), flat(dx))
 
 
 @functools.lru_cache(maxsize=512)

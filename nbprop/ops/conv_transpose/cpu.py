@@ -9,7 +9,7 @@ from nbprop import layout
 from nbprop.ops import pixels
 from nbprop.ops.conv import cpu as conv
 from nbprop.ops.conv import settle
-from nbprop.ops.flat import flat
+from nbprop.ops.flat import flat, flat_weights
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -21,7 +21,7 @@ def workspace(g, dtype):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = b + A^T x, or its positive part."""
-    work[0].settled(settle.adjoint, relu)(flat(x), flat(w), b, flat(y))
+    work[0].settled(settle.adjoint, relu)(flat(x), flat_weights(w), b, flat(y))
 
 
 def backward_input(dy, w, dx, g, work):

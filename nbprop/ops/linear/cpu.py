@@ -2,7 +2,7 @@
 
 from nbprop.ops.conv import cpu as conv
 from nbprop.ops.conv import settle
-from nbprop.ops.flat import flat
+from nbprop.ops.flat import flat, flat_weights
 from nbprop.ops.linear import few
 from nbprop.ops.linear.as_conv import as_conv
 
@@ -19,7 +19,7 @@ def forward(x, w, b, y, g, relu, work):
     if 0 < g.N <= few.ROWS:
         few.forward(x, w.T, b, y, relu)
         return
-    work.settled(settle.forward, relu)(flat(x), flat(w), b, flat(y))
+    work.settled(settle.forward, relu)(flat(x), flat_weights(w), b, flat(y))
 
 
 def backward_input(dy, w, dx, g, work):
