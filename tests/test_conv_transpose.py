@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from oracle import TOLERANCE, assert_close, dtypes, memory_orders, needs_torch, normal, numeric_gradient
 
@@ -43,8 +43,14 @@ def passes(x, w, b, arguments, dy=None):
     return y, backward_input(dy, w, x.shape, **arguments), *backward_weight(dy, x, w.shape, **arguments)
 
 
+# A 1x1 kernel whose output has pixels that no pixel of x meets: no matrix product over all pixels.
+POINTWISE_AND_MORE = (2, 3, 4, 5), (3, 2, 1, 1), {"stride": 1, "padding": 0, "output_padding": (1, 2), "groups": 1,
+                                                  "dilation": (2, 3)}
+
+
 @settings(max_examples=25, deadline=None)
 @given(problems(), dtypes)
+@example(POINTWISE_AND_MORE, np.float32)
 def test_tuned_equals_reference(problem, dtype):
     x_shape, w_shape, arguments = problem
     x, w = normal(x_shape, dtype, 0), normal(w_shape, dtype, 1)

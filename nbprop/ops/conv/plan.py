@@ -27,7 +27,9 @@ def _channels(g, inputs, outputs):
 
 
 def _is_product(g):
-    return (g.KH, g.KW, g.SH, g.SW, g.PH, g.PW, g.G) == (1, 1, 1, 1, 0, 0, 1)
+    """Say whether every pixel of x meets one of y: a transposed convolution's output_padding adds some that do not."""
+    plain = (g.KH, g.KW, g.SH, g.SW, g.PH, g.PW, g.G) == (1, 1, 1, 1, 0, 0, 1)
+    return plain and (g.OH, g.OW) == (g.H, g.W)
 
 
 def _product(g):
