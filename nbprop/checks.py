@@ -14,12 +14,11 @@ def check_array(name, x, ndim=None):
 
     What comes back is `x` itself, or a view of the memory of another library's array on the GPU.
     """
-    if type(x) is np.ndarray and x.dtype in _DTYPES and (ndim is None or x.ndim == ndim):
-        return x
-    if layout.on_gpu(x):
-        x = layout.gpu().as_array(x)
-    if not hasattr(x, "dtype") or not hasattr(x, "strides"):
-        raise ValueError(f"{name} is a {type(x).__name__}; expected a NumPy array of float32 or float64")
+    if not isinstance(x, np.ndarray):
+        if layout.on_gpu(x):
+            x = layout.gpu().as_array(x)
+        if not hasattr(x, "dtype") or not hasattr(x, "strides"):
+            raise ValueError(f"{name} is a {type(x).__name__}; expected a NumPy array of float32 or float64")
     if x.dtype not in _DTYPES:
         raise ValueError(f"{name} has dtype {x.dtype}; expected float32 or float64: convert it with "
                          f"{name}.astype(np.float32)")
@@ -55,7 +54,7 @@ def check_shape(name, x, shape):
 
 def check_same_dtype(**arrays):
     """Refuse arrays of different dtypes, or in different places; absent ones (None) are passed over."""
-    if len({(type(a), a.dtype) for a in arrays.values() if a is not None}) <= 1:
+    if len({(type(a), a.dtype) for a in arrays.values() if a is not None}) <= 1:  # as nearly always
         return
     check_same_place(**arrays)
     present = {name: a.dtype for name, a in arrays.items() if a is not None}

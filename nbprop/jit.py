@@ -59,7 +59,7 @@ def reference(function):
 
     Numba would compile them for each order of each array; an axis of one element makes an order out of another.
     """
-    loops = _cached(njit(**_COMMON)(_named(function)))
+    loops = _cached(_lazy(function))
     compiled = loops.compile
     loops.compile = lambda arguments: compiled(tuple(map(_any_order, arguments)))
     return loops
@@ -80,7 +80,7 @@ def kernel(function=None, *, reassoc=False, allocates=False):
     if function is None:
         return functools.partial(kernel, reassoc=reassoc, allocates=allocates)
     flags = _FLAGS | {"reassoc"} if reassoc else _FLAGS
-    return _cached(njit(fastmath=flags, _nrt=allocates, **_COMMON)(_named(function)))
+    return _cached(_lazy(function, fastmath=flags, _nrt=allocates))
 
 
 def driver(function=None, *, allocates=False):
@@ -92,7 +92,7 @@ def driver(function=None, *, allocates=False):
     if function is None:
         return functools.partial(driver, allocates=allocates)
     # Python calls the launcher alone: a wrapper of the task was a twentieth of what a small one takes to compile.
-    task = _cached(njit(fastmath=_FLAGS, _nrt=allocates, no_cpython_wrapper=True, **_COMMON)(_named(function)))
+    task = _cached(_lazy(function, fastmath=_FLAGS, _nrt=allocates, no_cpython_wrapper=True))
     launch = distribute.launcher(task, _run_tasks)
     for name in ("__module__", "__name__", "__doc__"):
         setattr(launch, name, getattr(function, name))
@@ -102,7 +102,7 @@ def driver(function=None, *, allocates=False):
 
 def scalar(function):
     """Compile a scalar formula for use inside kernels; always inlined, as a call would end vectorisation."""
-    formula = _without_literals(njit(fastmath=_FLAGS, forceinline=True, **_COMMON)(_named(function)))
+    formula = _lazy(function, fastmath=_FLAGS, forceinline=True)
     # What numba-cuda compiles it with (and a process that unpickles it): there any flag is all of them, and (-1)^2 by
     # 2^(2 log2(-1)) not a number.
     formula.targetoptions = {name: value for name, value in formula.targetoptions.items() if name != "fastmath"}
@@ -112,6 +112,23 @@ def scalar(function):
 def cache_folder() -> pathlib.Path:
     """Return the folder that holds the compiled kernels of this version of the sources."""
     return _FOLDER
+
+
+def _lazy(function, **options):
+    """Make the dispatcher of a function, which compiles it when it is called.
+
+    Its name tells what it closes over, as machine code from the cache is linked by names: Numba's own tell the products
+    of a factory apart by a count, at which another process was elsewhere in its order. Numbers that a caller spells out
+    are of their type; Numba would compile the function for each anew.
+    """
+    cells = _cells(function)
+    if cells:
+        function.__qualname__ += f"_{hashlib.sha256(repr(cells).encode()).hexdigest()[:12]}"
+    dispatcher = njit(**options, **_COMMON)(function)
+    find = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, named: find(
+        [types.unliteral(each) for each in args], {name: types.unliteral(each) for name, each in named.items()})
+    return dispatcher
 
 
 class _Cache(FunctionCache):
@@ -198,17 +215,6 @@ def _cells(function):
     return tuple(found)
 
 
-def _named(function):
-    """Let a function's name tell what it closes over: machine code from the cache is linked by names.
-
-    Numba's own tell the products of a factory apart by a count, at which another process was elsewhere in its order.
-    """
-    cells = _cells(function)
-    if cells:
-        function.__qualname__ += f"_{hashlib.sha256(repr(cells).encode()).hexdigest()[:12]}"
-    return function
-
-
 def _cached(dispatcher, cache=_Cache):
     """Give a dispatcher our cache, in our folder, whatever NUMBA_CACHE_DIR says for other people's code."""
     before = config.CACHE_DIR
@@ -217,14 +223,6 @@ def _cached(dispatcher, cache=_Cache):
         dispatcher._cache = cache(dispatcher.py_func)
     finally:
         config.CACHE_DIR = before
-    return _without_literals(dispatcher)
-
-
-def _without_literals(dispatcher):
-    """Let the numbers that a caller spells out be of their type: Numba would compile the function for each anew."""
-    find = dispatcher.get_call_template
-    dispatcher.get_call_template = lambda args, named: find(
-        [types.unliteral(each) for each in args], {name: types.unliteral(each) for name, each in named.items()})
     return dispatcher
 
 

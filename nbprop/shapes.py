@@ -48,7 +48,7 @@ __all__ = [
 
 def integer(name, value, least):
     """Return `value` as an int of at least `least`, or refuse it by name."""
-    if type(value) is int and value >= least:
+    if type(value) is int and value >= least:  # what nearly all are, in a third of the time
         return value
     try:
         number = operator.index(value)
@@ -74,12 +74,11 @@ def probability(name, value):
 
 def pair(name, value, least):
     """Return an int or a pair of ints (rows, columns) as a pair, each at least `least`."""
-    if type(value) is int and value >= least:
-        return value, value
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2:
+    if not isinstance(value, (tuple, list)):
+        return (integer(name, value, least),) * 2
+    if len(value) != 2:
         raise ValueError(f"{name} is {value!r}; expected an integer or a pair (rows, columns)")
-    return integer(name, values[0], least), integer(name, values[1], least)
+    return integer(name, value[0], least), integer(name, value[1], least)
 
 
 class Conv2d(NamedTuple):
@@ -101,6 +100,11 @@ class Conv2d(NamedTuple):
     G: int
     OH: int
     OW: int
+
+    @property
+    def weights(self):
+        """How many weights there are."""
+        return self.KH * self.KW * self.C // self.G * self.O
 
 
 def conv2d(x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1):

@@ -42,11 +42,9 @@ def small_blocks(request, monkeypatch):
     monkeypatch.setattr(scratch, "_own", scratch._Own())  # where nothing cut otherwise is kept
     monkeypatch.setattr(fast, "_FEW", 0)  # the weights are transformed for all, or by each for itself
     monkeypatch.setattr(fast, "_OWN", 1 if request.param == "own weights" else 1 << 40)
-    for cached in (fast.passes, cpu._sizes):
-        cached.cache_clear()
+    fast.passes.cache_clear()
     yield
-    for cached in (fast.passes, cpu._sizes):
-        cached.cache_clear()
+    fast.passes.cache_clear()
 
 
 @settings(max_examples=12, deadline=None)

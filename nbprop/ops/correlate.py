@@ -112,7 +112,7 @@ def settle(p, ldw, dtype, floor):
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    arguments = np.array(p, np.int64), *tables, width, shares, khb, runb, dtype.type(floor), tasks
+    arguments = np.array(p, np.int64), *tables, width, shares, khb, runb, floor, tasks
     return (lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)) if items else lambda x, w, bias, y: None
 
 

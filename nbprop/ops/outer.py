@@ -145,21 +145,24 @@ def settle(p, dtype, scratch):
     driver = _driver(made.mr, made.nv, bool(p.LANEWISE))
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
                  scratch[:size].reshape(tasks, -1), block, chunks, tasks)
-    partials = scratch[size : size + chunks * each]
+    if not dense.blocks(p):
+        return _clear
+    if chunks == 1:
+        return lambda x, dy, dw, db: driver(x, dy, dw, db, *arguments)
+    partials = scratch[size : size + chunks * each]  # flat, as another type would be another kernel to compile
+    biases, by_chunk = partials[each - p.G * p.OG :], partials.reshape(chunks, each)
 
     def run(x, dy, dw, db):
-        driver(x, dy, dw, db, *arguments)
+        driver(x, dy, partials, biases, *arguments)
+        add_chunks(by_chunk, dw, db, tasks)
 
-    def run_chunks(x, dy, dw, db):
-        # Flat, as another type of array would be another kernel to compile.
-        driver(x, dy, partials, partials[dw.size :], *arguments)
-        add_chunks(partials.reshape(chunks, each), dw, db, tasks)
+    return run
 
-    def clear(x, dy, dw, db):
-        dw[:] = 0
-        db[:] = 0
 
-    return (run if chunks == 1 else run_chunks) if dense.blocks(p) else clear
+def _clear(x, dy, dw, db):
+    """Fill dw and db where no pixel of x meets one of y."""
+    dw[:] = 0
+    db[:] = 0
 
 
 @jit.kernel

@@ -29,12 +29,12 @@ def forward(g, dtype, relu, packed, room):
     if several:
         return wide.settle(several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), dtype, packed, least)
     p = plan.forward(g)
-    width, weights = correlate.panel_width(p, dtype), p.KH * p.KW * p.CG * p.G * p.OG
-    large = p.N * p.OH * p.OW > (_FEW_PIXELS if weights * dtype.itemsize > _LARGE_WEIGHTS else _PIXELS)
+    width = correlate.panel_width(p, dtype)
+    large = p.N * p.OH * p.OW > (_FEW_PIXELS if g.weights * dtype.itemsize > _LARGE_WEIGHTS else _PIXELS)
     if p.LANEWISE or (p.G == 1 and (p.OG == width or not large)):
         return correlate.settle(p, p.OG, dtype, least)
     product = correlate.settle(p, width, dtype, least)
-    tasks = dense.worth_threads(4 * weights)
+    tasks = dense.worth_threads(4 * g.weights)
 
     def run(x, w, b, y):
         pack.pack(w, packed, p.G, p.OG, p.KH * p.KW * p.CG, width, tasks)
@@ -77,8 +77,7 @@ def _one_by_one(phases):
 
 def _settle_phase(g, p, taps, dtype, least, packed):
     width = p.C if p.LANEWISE else correlate.panel_width(p, dtype)
-    product = correlate.settle(p, width, dtype, least)
-    tasks = dense.worth_threads(4 * g.KH * g.KW * (g.C // g.G) * g.O)
+    product, tasks = correlate.settle(p, width, dtype, least), dense.worth_threads(4 * g.weights)
 
     def run(dy, w, b, dx):
         if p.LANEWISE:

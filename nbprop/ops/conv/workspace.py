@@ -1,7 +1,8 @@
 """A convolution's scratch memory, and its passes with all settled but their arrays."""
 
-from nbprop import jit
-from nbprop.ops.conv import choose
+from nbprop import jit, scratch
+from nbprop.ops import correlate, dense, outer
+from nbprop.ops.conv import choose, fast, plan, spread, wide
 
 __all__ = ["Workspace"]
 
@@ -15,16 +16,13 @@ class Workspace:
         The geometry.
     dtype : numpy dtype
         Of all arrays.
-    borrow : function
-        Returns an array for packed weights or partial sums, and a list of Winograd's arrays, where it serves: for the
-        number of threads in use and the algorithm in force.
-    splits : bool
-        Whether any pass is work enough for several threads.
     """
 
-    def __init__(self, g, dtype, borrow, splits):
-        self._geometry, self._borrow, self._splits = (g, dtype), borrow, splits
-        self._states = {}
+    def __init__(self, g, dtype):
+        self._g, self._dtype, self._states = g, dtype, {}
+        # Whether any pass is work for several threads: none has more operations, nor does packing count as more.
+        pixels = g.N * max(g.H, g.OH) * max(g.W, g.OW)
+        self._splits = dense.splits(g.weights * max(2 * pixels, 4))
         self._now()  # borrows before anybody keeps this: memory that grows ends what was kept
 
     def settled(self, settle, relu=False):
@@ -32,7 +30,7 @@ class Workspace:
         memory, passes = self._now()
         found = passes.get((settle, relu))
         if found is None:
-            found = passes[settle, relu] = settle(*self._geometry, relu, *memory)
+            found = passes[settle, relu] = settle(self._g, self._dtype, relu, *memory)
         return found
 
     def _now(self):
@@ -40,5 +38,18 @@ class Workspace:
         state = choose.forced(), jit.threads() if self._splits else None
         found = self._states.get(state)
         if found is None:
-            found = self._states[state] = self._borrow(), {}
+            memory, *room = scratch.borrow(_sizes(self._g, self._dtype), self._dtype)
+            found = self._states[state] = (memory, room), {}
         return found
+
+
+def _sizes(g, dtype):
+    """Return the elements of the memory for packed weights or partial sums, and of Winograd's arrays if it serves."""
+    p = plan.forward(g)
+    panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
+    rooms = []
+    for kind in ("forward", "input", "weight"):
+        m = choose.winograd_tile(kind, g)
+        for q in fast.passes(kind, g, m, dtype, jit.threads()) if m else ():
+            rooms.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
+    return max(outer.memory(p, dtype), wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*rooms))
