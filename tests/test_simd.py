@@ -27,10 +27,10 @@ def harness(mr, nv, lanewise):
     def run(row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor, masked):
         if masked:
             part(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
-                 init, i0, si, c, c0, c_rows, width, floor)
+                 init, i0, si, c, c0, c_rows, width, floor, b, 0, 7)
         else:
             whole(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
-                  init, i0, si, c, c0, c_rows, width, floor)
+                  init, i0, si, c, c0, c_rows, width, floor, b, 0, 0)
 
     return run
 

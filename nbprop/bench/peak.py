@@ -51,7 +51,7 @@ def _product(mr, nv):
         depth = a.size // a_rows.size
         for _ in range(calls):
             micro_kernel(0, 1, a, 0, a_rows, 1, 1, depth, 0, 0, 1, b, 0, 0, 0, width,
-                         c, 0, 1, c, 0, c_rows, width, floor)
+                         c, 0, 1, c, 0, c_rows, width, floor, a, 0, 0)
 
     return repeat_product
 

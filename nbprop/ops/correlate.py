@@ -8,6 +8,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
 from nbprop.ops.flat import share
+from nbprop.ops.queue import queue, take
 
 __all__ = ["panel_width", "panels_size", "plan", "settle"]
 
@@ -18,6 +19,7 @@ _PANEL = dense.cache(1) * 3 // 4
 # first and last are read twice.
 _LANEWISE_ITEMS = 64
 _LANEWISE_ROWS = 4
+_UNITS = 4  # blocks per task from which the whole of one is an item
 
 
 class Tables(NamedTuple):
@@ -111,9 +113,13 @@ def settle(p, ldw, dtype, floor):
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
     # One panel after another: packed they lie K P apart, in place P apart.
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
+    # Whole blocks, if there are some for every task: their panels read the same pixels.
+    unit = shares if dense.blocks(p) * p.G >= _UNITS * tasks else 1
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    arguments = np.array(p, np.int64), *tables, width, shares, khb, runb, floor, tasks
-    return (lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)) if items else lambda x, w, bias, y: None
+    arguments = np.array(p, np.int64), *tables, width, shares, khb, runb, floor, unit
+    if not items:
+        return lambda x, w, bias, y: None
+    return lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments, queue(tasks), tasks)
 
 
 @functools.cache
@@ -123,22 +129,34 @@ def _driver(mr, nv, kw):
 
     @jit.driver
     def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
-                        floor, task, tasks):
+                        floor, unit, waiting, task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands * p.G * shares
-        for item in range(*share(items, task, tasks)):
-            slab, part = item // shares, item % shares
-            block, g = slab // p.G, slab % p.G
-            n0, band = block // bands * p.NB, block % bands
-            first, last = kinds[band, int(n0 + p.NB > p.N)]
-            panel, end = share(panels, part, shares)
-            a0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
-            o = g * p.OG + panel * P
-            y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
-            sweep(x, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows, regions[first:last],
-                  min(end * P, p.OG) - panel * P, P, p, khb, runb, floor)
+        units = (items + unit - 1) // unit
+        begin = take(waiting, units, task, tasks) * unit
+        while begin < items:
+            following = take(waiting, units, task, tasks) * unit
+            for item in range(begin, min(begin + unit, items)):
+                slab, part = item // shares, item % shares
+                block, g = slab // p.G, slab % p.G
+                n0, band = block // bands * p.NB, block % bands
+                first, last = kinds[band, int(n0 + p.NB > p.N)]
+                panel, end = share(panels, part, shares)
+                a0 = ((n0 * p.H + band * p.RB * p.SH - p.TOP) * p.W - p.LEFT) * p.C + g * p.CG
+                o = g * p.OG + panel * P
+                y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
+                # The pixels of the task's next block come from memory while this one's are multiplied.
+                ahead, ask, after = 0, 0, following // shares // p.G
+                if following < items and after != block:
+                    ahead, stop = dense.pixels_of(p, after)
+                    rows = max(regions[last - 1, 1] - regions[first, 0], 1)
+                    ask = (stop - ahead + rows * unit - 1) // (rows * unit)
+                    ahead += ((item - begin) * rows - regions[first, 0]) * ask
+                sweep(x, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows, regions[first:last],
+                      min(end * P, p.OG) - panel * P, P, p, khb, runb, floor, ahead, ask)
+            begin = following
 
     return correlate_items
 
@@ -148,7 +166,7 @@ def _sweep(mr, nv):
     whole, part = simd.product(mr, nv, False), simd.product(mr, nv, True)
 
     @jit.kernel
-    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor):
+    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask):
         merged = p.DW == 1 and p.G == 1
         for slice_h in range(0, max(p.KH, 1), khb):
             for slice_k in range(0, max(p.KW * p.CG if merged else p.CG, 1), runb):
@@ -164,16 +182,16 @@ def _sweep(mr, nv):
                     if not begins and (high <= 0 or count <= 0):
                         continue
                     lowest = floor if kh + high >= kh1 and k + count >= run else x.dtype.type(-np.inf)
-                    init, i0, si = y, y0, 1
+                    init, i0, si, more = y, y0, 1, 0
                     if begins:
-                        init, i0, si = bias, o, 0
+                        init, i0, si, more = bias, o, 0, ask
                     at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
                     b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
                     if width == P or ldw == P:  # packed panels are filled up
                         whole(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                              init, i0, si, y, y0, c_rows, width, lowest)
+                              init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * more, more)
                     else:
                         part(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                             init, i0, si, y, y0, c_rows, width, lowest)
+                             init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * more, more)
 
     return sweep

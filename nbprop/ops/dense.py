@@ -27,12 +27,24 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["Correlation", "Region", "bands", "block", "blocks", "cache", "depth", "fields", "operations", "regions",
-           "splits", "tile", "worth_threads"]
+__all__ = ["Correlation", "Region", "bands", "block", "blocks", "cache", "depth", "fields", "operations", "pixels_of",
+           "regions", "splits", "tile", "worth_threads"]
 
-# Bytes of input per block. Measured on an AMD EPYC (Zen 5, 48 KiB L1, 1 MiB L2 per core), against blocks that fill a
-# fifth of L2: several images more fill the tiles of their corners and edges better (stride 2 on 28 x 28: 20 %).
-_BLOCK = 800 * 1024
+
+@functools.cache
+def cache(level):
+    """Return the bytes of a core's first or second cache; where the system does not tell, those of a Zen 4."""
+    try:
+        told = os.sysconf({1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level])
+    except (AttributeError, OSError, ValueError):  # not Linux
+        told = 0
+    return told if told > 0 else {1: 32 * 1024, 2: 1024 * 1024}[level]
+
+
+# Bytes of input per block, a share of L2. A fifth was worse: several images more fill the tiles of their corners and
+# edges better (stride 2 on 28 x 28: 20 %; Zen 5, 1 MiB of L2). So was twice as much, as panels then read it from L3
+# (256 to 64 channels, 1x1: 3 %; Zen 3, 512 KiB).
+_BLOCK = int(0.8 * cache(2))
 # Weights that do not stay in L2 are read from further away once per block: its pixels must be worth it. 7x7 maps of
 # 512 channels ran at 268 GFLOP/s with four images per block, at 439 with eight.
 _LARGE_WEIGHTS = 1024 * 1024
@@ -153,14 +165,17 @@ def blocks(p):
     return -(-p.N // p.NB) * bands(p)
 
 
-@functools.cache
-def cache(level):
-    """Return the bytes of a core's first or second cache; where the system does not tell, those of a Zen 4."""
-    try:
-        told = os.sysconf({1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE"}[level])
-    except (AttributeError, OSError, ValueError):  # not Linux
-        told = 0
-    return told if told > 0 else {1: 32 * 1024, 2: 1024 * 1024}[level]
+@jit.scalar
+def pixels_of(p, block):
+    """Return where in x the pixels that a block reads begin and end, up to their whole rows."""
+    bands = (p.OH + p.RB - 1) // p.RB
+    n0, band = block // bands * p.NB, block % bands
+    first = max(band * p.RB * p.SH - p.TOP, 0)
+    rows = max(min((p.RB - 1) * p.SH + (p.KH - 1) * p.DH + 1, p.H - first), 0)
+    if bands == 1:
+        first, rows = 0, min(p.NB, p.N - n0) * p.H
+    begin = (n0 * p.H + first) * p.W * p.C
+    return begin, begin + rows * p.W * p.C
 
 
 class Region(NamedTuple):

@@ -107,11 +107,11 @@ def _opaque(builder, number):
 
 @functools.cache
 def sweep(kw):
-    """Make the sweep of a block of pixels for kernels of `kw` columns."""
+    """Make the sweep of a block of pixels for kernels of `kw` columns; `ahead` and `ask` are the dense sweep's alone."""
     whole, part = _product(kw if kw <= _UNROLLED else 0), _product(0)
 
     @jit.kernel
-    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor):
+    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask):
         sh, sw, far = p.DH * p.W * p.C, p.DW * p.C, p.N * p.H * p.W * p.C > _FAR
         for region in range(regions.shape[0]):
             first, last, kh0, kh1, kw0, kw1 = regions[region]

@@ -26,6 +26,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import share
+from nbprop.ops.queue import queue, take
 
 __all__ = ["memory", "plan", "settle"]
 
@@ -40,6 +41,8 @@ _FEWEST = 64
 _PARTIALS = 2 * 1024 * 1024
 _CHUNKS = 32
 _PIXELS = 256
+# Items per task, as far as an item has panels enough for a block's copy: of one tap, so many.
+_ITEMS, _PANELS = 2, 8
 # Floating-point operations from which a tile that fits the number of taps is worth a kernel of its own to compile.
 _FITTING = 10_000_000
 
@@ -121,10 +124,10 @@ def _sums(plan):
 
 
 def _rooms(plan):
-    """Return the elements of a task's block and of its panel, on cache lines of their own."""
+    """Return the elements of a task's block and of its panel with P zeros, on cache lines of their own."""
     p, P = plan.p, plan.P
     rows, columns = _extent(p, p.RB)
-    return tuple(-(-size // 16) * 16 for size in (p.NB * rows * columns * plan.pitch + P, p.NB * p.RB * p.OW * P))
+    return tuple(-(-size // 16) * 16 for size in (p.NB * rows * columns * plan.pitch + P, p.NB * p.RB * p.OW * P + P))
 
 
 def memory(p, dtype):
@@ -144,19 +147,29 @@ def settle(p, dtype, scratch):
     size, each = tasks * (block + panel), _sums(made)
     driver = _driver(made.mr, made.nv, bool(p.LANEWISE))
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
-                 scratch[:size].reshape(tasks, -1), block, chunks, tasks)
+                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks))
     if not dense.blocks(p):
         return _clear
     if chunks == 1:
-        return lambda x, dy, dw, db: driver(x, dy, dw, db, *arguments)
+        return lambda x, dy, dw, db: driver(x, dy, dw, db, *arguments, queue(tasks), tasks)
     partials = scratch[size : size + chunks * each]  # flat, as another type would be another kernel to compile
     biases, by_chunk = partials[each - p.G * p.OG :], partials.reshape(chunks, each)
 
     def run(x, dy, dw, db):
-        driver(x, dy, partials, biases, *arguments)
+        driver(x, dy, partials, biases, *arguments, queue(tasks), tasks)
         add_chunks(by_chunk, dw, db, tasks)
 
     return run
+
+
+def _unit(plan, tasks):
+    """Return how many panels of a chunk are one item: those of a chunk with a single block share its copy anyhow."""
+    p, chunks = plan.p, plan.chunks
+    panels = p.G * -(-p.OG // plan.P)
+    if dense.blocks(p) == chunks:
+        return 1
+    fewest = -(-_PANELS // (p.KH * p.KW))
+    return max(1, min(max(panels * chunks // (_ITEMS * tasks), fewest), panels * chunks // tasks, panels))
 
 
 def _clear(x, dy, dw, db):
@@ -191,31 +204,38 @@ def _driver(mr, nv, lanewise):
     product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv)
 
     @jit.driver
-    def outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks,
-                    task, tasks):
+    def outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit,
+                    waiting, task, tasks):
         p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
         panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
         count = (p.N + p.NB - 1) // p.NB * bands
         columns = (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1
-        block, panel = rooms[task, :split], rooms[task, split:]
-        everything = p.G * panels
-        item, stop = share(chunks * everything, task, tasks)
-        while item < stop:
-            chunk, first = item // everything, item % everything  # the panels of a chunk that are this task's share
-            last = min(stop - chunk * everything, everything)
-            item += last - first
+        block, panel, zeros = rooms[task, :split], rooms[task, split:], rooms[task, rooms.shape[1] - P :]
+        simd.clear(zeros, 0, P)
+        units = (p.G * panels + unit - 1) // unit
+        item, held = take(waiting, chunks * units, task, tasks), -1
+        while item < chunks * units:
+            following = take(waiting, chunks * units, task, tasks)
+            chunk, first = item // units, item % units * unit
+            last = min(first + unit, p.G * panels)
             sums, bias_sums = dw_sums[chunk * each :][: each - O], db_sums[chunk * each :][:O]
             begin = first // panels * p.OG + first % panels * P
-            end = last // panels * p.OG + last % panels * P
-            for start in range(0, sums.size, O):
-                simd.clear(sums, start + begin, end - begin)
+            end = (last - 1) // panels * p.OG + min((last - 1) % panels * P + P, p.OG)
             simd.clear(bias_sums, begin, end - begin)
-            for part in range(*share(count, chunk, chunks)):
+            start, stop = share(count, chunk, chunks)
+            for part in range(start, stop):
                 n0, band = part // bands * p.NB, part % bands
                 images, oh = min(p.NB, p.N - n0), band * p.RB
                 n1, n2 = min(p.RB, p.OH - oh), p.OW
                 pixels, rows = images * n1 * n2, (n1 - 1) * p.SH + (p.KH - 1) * p.DH + 1
-                _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, block, pitch)
+                if part != held:
+                    _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, block, pitch)
+                    held = part
+                # What is copied next comes from memory while this is multiplied.
+                ahead, ask, after = 0, 0, part + 1 if part + 1 < stop else share(count, following // units, chunks)[0]
+                if after < count and after != held:
+                    ahead, far = dense.pixels_of(p, after)
+                    ask = (far - ahead) // (a_rows.size * (last - first)) + 1
                 a0, a1, a2, b1, b2 = rows * columns * pitch, p.SH * columns * pitch, p.SW * pitch, n2 * P, P
                 if n2 == 1:  # one column (a linear layer) is a long loop over rows
                     n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1
@@ -224,9 +244,11 @@ def _driver(mr, nv, lanewise):
                     width = min(P, p.OG - index % panels * P)
                     # db on the way: the sum of dy (seed 003, section 3.1.2)
                     take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, pixels, bias_sums, o, width)
+                    init, i0, si = (zeros, 0, 0) if part == start else (sums, o, 1)
                     product(0, a_rows.size, block, o if lanewise else index // panels * p.CG, a_rows, images, n1, n2,
-                            a0, a1, a2, panel, 0, pixels // images * P, b1, b2,
-                            sums, o, 1, sums, o, c_rows, width, unbounded)
+                            a0, a1, a2, panel, 0, pixels // images * P, b1, b2, init, i0, si, sums, o, c_rows, width,
+                            unbounded, x, ahead + (index - first) * a_rows.size * ask, ask)
+            item = following
 
     return outer_items
 

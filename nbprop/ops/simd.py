@@ -78,13 +78,16 @@ def product(mr, nv, masked, lanewise=False):
     first `width` lanes of `init` and `c` are touched, and with `masked` of `b` too; without it `b` is read whole.
     The accumulators start as init[i0 + si c_rows[m] + lane], so that si = 0 adds a bias and si = 1 (with init = c)
     adds to what is there; they end as max(acc, floor), NaN kept, in c[c0 + c_rows[m] + lane].
+
+    What is multiplied next can come from memory meanwhile: with each row, `run` more elements of `ahead` are asked for,
+    from f0 on.
     """
 
     @intrinsic
     def micro_kernel(typingctx, row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
-                     init, i0, si, c, c0, c_rows, width, floor):
+                     init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run):
         signature = types.void(row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
-                               init, i0, si, c, c0, c_rows, width, floor)
+                               init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run)
         name = f"{__name__}.product.{mr}.{nv}.{masked}.{lanewise}"
         return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv, masked, lanewise))
 
@@ -185,7 +188,7 @@ def apart(name, emit, context, builder, signature, args):
 def _emit(mr, nv, masked, lanewise, context, builder, args):
     """Emit the whole product: tiles one after another, each with its accumulators, three loops and an epilogue."""
     (row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
-     c, c0, c_rows, width, floor) = args
+     c, c0, c_rows, width, floor, ahead, f0, run) = args
     vector = register(context, a)
     acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
     entries = [*itertools.product(range(mr), range(nv))]
@@ -197,6 +200,8 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
                           for t in (a_rows, c_rows))
         starts = [builder.add(i0, builder.mul(si, r)) for r in targets]
         _fetch_next(builder, first, end, mr, vector, nv, c, c0, c_rows)
+        begin = builder.add(f0, builder.mul(builder.sub(first, row), run))
+        fetch(builder, ahead, begin, builder.add(begin, builder.mul(run, int64(mr))))
         with builder.if_else(whole) as (then, otherwise):
             with then:
                 for m, j in entries:

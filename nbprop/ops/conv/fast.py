@@ -9,6 +9,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, outer, simd
 from nbprop.ops.conv import plan, winograd, winograd_weight
+from nbprop.ops.queue import queue
 
 __all__ = ["TILE", "Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
            "weight_gradient"]
@@ -269,7 +270,7 @@ def _correlate(x, w, exchanged, y, p, work, floor):
             last = min(first + g.TB, g.TILES)
             take(x, shared, g, p.phases, first, last, edges, lanes, tasks)
             finish(shared, w, exchanged, p.phases, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
-                   -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, tasks)
+                   -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, queue(tasks), tasks)
         return
     larger = rooms.shape[1] + _transformed(p, P, lanes)
     own = _brings_its_own(g, tasks) and room.size >= tasks * larger
@@ -279,7 +280,7 @@ def _correlate(x, w, exchanged, y, p, work, floor):
         winograd.weights(g.M)(w, exchanged, p.phases, g, P, rooms, shared, lanes, tasks)
     short = g.C == winograd.SHORT[1] and len(p.phases) == p.nv == 1 and simd.registers() == 32
     winograd.blocked(g.M, p.mr, p.nv, short)(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows,
-                                             rooms, edges, floor, lanes, tasks)
+                                             rooms, edges, floor, lanes, queue(tasks), tasks)
 
 
 def weight_gradient(x, dy, dw, db, plans, work):
@@ -293,5 +294,5 @@ def weight_gradient(x, dy, dw, db, plans, work):
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
         x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
-        _RUN // g.TB * g.TB, lanes, tasks)
+        _RUN // g.TB * g.TB, lanes, queue(tasks), tasks)
     outer.add_chunks(partials, dw, db, tasks)

@@ -104,6 +104,6 @@ def _driver(mr, nv):
                         at = y0 + e * step + o
                         product(begin, end, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
                                 p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
-                                dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf))
+                                dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf), dy, 0, 0)
 
     return spread_items

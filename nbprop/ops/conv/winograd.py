@@ -29,6 +29,7 @@ from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.conv import pack
 from nbprop.ops.flat import share
+from nbprop.ops.queue import take as take_item
 from nbprop.ops.sandwich import clipped, sandwich
 
 __all__ = ["A", "B", "G", "Tiling", "all_phases", "blocked", "output_tile", "rows_of", "staged", "tile_reader",
@@ -261,7 +262,7 @@ def _sums(mr, nv):
     @jit.kernel
     def multiply(v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
         micro_kernel(0, count, v, v0, a_rows, 1, S, g.C, 0, g.CP, 1, u, u0, 0, g.C * P, P, zeros, g.OP, 0,
-                     products, p0, c_rows, P, v.dtype.type(-np.inf))
+                     products, p0, c_rows, P, v.dtype.type(-np.inf), v, 0, 0)
 
     return multiply
 
@@ -291,7 +292,7 @@ def blocked(m, mr, nv, short=False):
 
     @jit.driver
     def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes,
-                  task, tasks):
+                  waiting, task, tasks):
         P, room, edge = nv * lanes, memory[task], edges[task]
         panels, S = g.OP // P, phases.shape[0]
         sv, sp, su = g.TB * S * g.CP + lanes, g.TB * g.OP + lanes, S * g.C * P + lanes
@@ -305,12 +306,14 @@ def blocked(m, mr, nv, short=False):
                 panel, phase = item // S, item % S
                 weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, room,
                                  u, panel * points * su + phase * g.C * P, su, lanes)
-        for block in range(*share(blocks, task, tasks)):
+        block = take_item(waiting, blocks, task, tasks)
+        while block < blocks:
+            following = take_item(waiting, blocks, task, tasks)
             first, last = block * g.TB, min((block + 1) * g.TB, g.TILES)
             for tile in range(first, last):
                 take(x, g, phases, tile, zeros, v, (tile - first) * S * g.CP, sv, lanes)
             # The next block's x is fetched while the products keep the core busy (y too: 15 % slower).
-            begin, end = rows_of(last, min(last + g.TB, g.TILES), g.H, g.W, g.C, g.XH, g)
+            begin, end = rows_of(following * g.TB, min((following + 1) * g.TB, g.TILES), g.H, g.W, g.C, g.XH, g)
             for point in range(points):
                 simd.prefetch(x, begin + (end - begin) * point // points, begin + (end - begin) * (point + 1) // points)
                 for panel in range(panels):
@@ -318,6 +321,7 @@ def blocked(m, mr, nv, short=False):
                              point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
                 give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
+            block = following
 
     return correlate
 
@@ -358,18 +362,21 @@ def staged(m, mr, nv):
                 init, i0, si = (bias, g.OP, 0) if item == 0 else (products, point * sp, 1)
                 micro_kernel(first - start, last - start, v, point * sv + phase * g.CP + c0, a_rows, 1, 1, width,
                              0, 0, 1, u, point * su, 0, 0, P, init, i0, si, products, point * sp, c_rows, P,
-                             v.dtype.type(-np.inf))
+                             v.dtype.type(-np.inf), v, 0, 0)
         for tile in range(first, last):
             give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
 
     @jit.driver
     def finish(v, w, exchanged, phases, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor,
-               lanes, task, tasks):
+               lanes, waiting, task, tasks):
         P, count = nv * lanes, (last - first + mr - 1) // mr
-        for item in range(*share(g.OP // P * groups, task, tasks)):
+        items = g.OP // P * groups
+        item = take_item(waiting, items, task, tasks)
+        while item < items:
             panel, group = item // groups, item % groups
             start, stop = share(count, group, groups)
             finish_panel(v, w, exchanged, phases, panel * P, bias, y, g, CB, a_rows, c_rows, first, first + start * mr,
                          min(first + stop * mr, last), memory[task], edges[task], floor, lanes)
+            item = take_item(waiting, items, task, tasks)
 
     return take, finish

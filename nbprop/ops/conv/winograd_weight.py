@@ -17,6 +17,7 @@ from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.conv.winograd import A, B, G, all_phases, output_tile, rows_of, tile_reader, transposed
 from nbprop.ops.flat import share
+from nbprop.ops.queue import take
 from nbprop.ops.sandwich import sandwich
 
 __all__ = ["accumulate"]
@@ -57,7 +58,7 @@ def _steps(m, mr, nv):
                 init, i0, si = (zeros, 0, 0) if begins else (sums, at, 1)
                 micro_kernel(0, S * g.C, v, point * (g.TB * S * g.CP + lanes), a_rows, 1, 1, count, 0, 0, S * g.CP,
                              z, point * (g.TB * SO + lanes) + panel * P, 0, 0, SO,
-                             init, i0, si, sums, at, c_rows, P, v.dtype.type(-np.inf))
+                             init, i0, si, sums, at, c_rows, P, v.dtype.type(-np.inf), v, 0, 0)
 
     @jit.kernel
     def give(sums, dw, phases, more, g, SO, o0, edge, lanes):
@@ -101,7 +102,7 @@ def accumulate(m, mr, nv):
 
     @jit.driver
     def accumulate(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes,
-                   task, tasks):
+                   waiting, task, tasks):
         room, edge = memory[task], edges[task]
         P, S, chunks, slabs = nv * lanes, phases.shape[0], partials.shape[0], (g.OP + SO - 1) // SO
         weights, lowest = S * r * r * g.C * g.O, x.dtype.type(-np.inf)
@@ -110,7 +111,8 @@ def accumulate(m, mr, nv):
         outside = edge[edge.size - lanes :]
         simd.clear(outside, 0, lanes)
         v, z, sums = room[:split], room[split:rest], room[rest:]
-        for item in range(*share(chunks * slabs, task, tasks)):
+        item = take(waiting, chunks * slabs, task, tasks)
+        while item < chunks * slabs:
             chunk, o0 = item // slabs, item % slabs * SO
             dw, db = partials[chunk, :weights], partials[chunk, weights + o0 : weights + min(o0 + SO, g.O)]
             simd.clear(db, 0, db.size)
@@ -124,8 +126,9 @@ def accumulate(m, mr, nv):
                 for o in range(0, db.size, P):
                     add_rows(0, 1, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
                              z, (n + 1) * (g.TB * SO + lanes) + o, 0, 0, SO, db, o, 1, db, o, row,
-                             min(P, db.size - o), lowest)
+                             min(P, db.size - o), lowest, z, 0, 0)
                 if stop == end or within + g.TB == run:
                     give(sums, dw, phases, start - begin >= run, g, SO, o0, edge, lanes)
+            item = take(waiting, chunks * slabs, task, tasks)
 
     return accumulate
