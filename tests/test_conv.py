@@ -128,7 +128,6 @@ cuts = st.fixed_dictionaries({
     "correlate._PANEL": st.sampled_from([1, 1000, 256 * 1024]),
     "correlate._LANEWISE_ITEMS": st.sampled_from([1, 64]),
     "correlate._LANEWISE_ROWS": st.sampled_from([1, 4]),
-    "settle._PIXELS": st.sampled_from([0, 160]),
     "wide._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "spread._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "spread._FILLED": st.sampled_from([0, 0.75]),

@@ -9,18 +9,19 @@ from nbprop.ops.queue import queue, take
 def test_own_share_first_then_the_others():
     waiting = queue(3)
     assert [take(waiting, 7, 1, 3) for _ in range(8)] == [2, 3, 4, 5, 6, 0, 1, 7]
-    assert [take(waiting, 7, task, 3) for task in range(3)] == [7, 7, 7]
 
 
 def test_more_tasks_than_items():
     waiting = queue(5)
-    assert sorted(take(waiting, 2, task, 5) for task in range(5)) == [0, 1, 2, 2, 2]
+    assert [take(waiting, 2, task, 5) for task in (2, 4, 0, 1, 3)] == [0, 1, 2, 2, 2]
+
+
+def test_a_queue_is_as_it_was_when_all_tasks_are_done():
+    waiting = queue(2)
+    for _ in range(3):
+        assert [take(waiting, 2, task, 2) for task in (0, 0, 0, 1)] == [0, 1, 2, 2]
+        assert not waiting.any()
     assert take(queue(1), 0, 0, 1) == 0
-
-
-def test_a_queue_is_empty_again_for_the_next_driver():
-    take(queue(2), 4, 0, 2)
-    assert not queue(2).any() and not queue(300).any()
 
 
 @jit.driver
@@ -35,6 +36,7 @@ def _count(seen, by, items, waiting, task, tasks):
 def test_each_item_is_one_tasks():
     items = 10_000_000
     for tasks in (1, 2, 7):
-        seen, by = np.zeros(items, np.int8), np.full(items, -1, np.int8)
-        _count(seen, by, items, queue(tasks), tasks)
+        seen, by, waiting = np.zeros(items, np.int8), np.full(items, -1, np.int8), queue(tasks)
+        _count(seen, by, items, waiting, tasks)
+        assert not waiting.any()
         assert (seen == 1).all() and 0 <= by.min() and by.max() < tasks

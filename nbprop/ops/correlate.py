@@ -10,11 +10,15 @@ from nbprop.ops import dense, lanewise, simd
 from nbprop.ops.flat import share
 from nbprop.ops.queue import queue, take
 
-__all__ = ["panel_width", "panels_size", "plan", "settle"]
+__all__ = ["memory", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
 _PANEL = dense.cache(1) * 3 // 4
+# Rows up to which weights that are no panels are read in place. Else whoever sweeps a panel copies it first: weights of
+# all channels lie far apart, and share a few sets of the caches. Speed of linear layers of 512 and 784 inputs and 512
+# outputs, copied to in place: 16 rows 0.9, 32 1.05, 64 1.1 to 1.2, 128 1.1 to 1.3 (Zen 3).
+_IN_PLACE = 16
 # A depthwise convolution's items, blocks times shares of its channels, at least; and rows of a block, at least, whose
 # first and last are read twice.
 _LANEWISE_ITEMS = 64
@@ -98,11 +102,20 @@ def panels_size(p, dtype):
     return p.G * -(-p.OG // width) * p.KH * p.KW * dense.depth(p) * width
 
 
-def settle(p, ldw, dtype, floor):
+def memory(p, dtype):
+    """Return the elements that the copies of a panel take, one for each task, if `settle` is given plain weights."""
+    return 0 if p.LANEWISE else jit.threads() * _panel_size(p, panel_width(p, dtype))
+
+
+def _panel_size(p, width):
+    return -(-p.KH * p.KW * p.CG * width // 16) * 16
+
+
+def settle(p, ldw, dtype, floor, scratch=None):
     """Return the function of x, w, bias and y (flat) that fills y with max(bias + correlation of x with w, floor).
 
-    `w` holds packed panels (`ldw` = P), or the weights of a single group as they are, with rows of `ldw` channels.
-    What every call of a geometry repeats is settled once.
+    `w` holds packed panels (`ldw` = P), or the weights as they are, with rows of `ldw` channels: then `scratch` is as
+    large as `memory` says. What every call of a geometry repeats is settled once.
     """
     p, mr, nv, tables, khb, runb = plan(p, dtype, jit.threads())
     width = nv * simd.lanes(dtype)
@@ -111,30 +124,32 @@ def settle(p, ldw, dtype, floor):
         shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
-    # One panel after another: packed they lie K P apart, in place P apart.
-    step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
+    in_place = p.LANEWISE or (p.OG % width == 0 and p.N * p.OH * p.OW <= _IN_PLACE)
+    size = 0 if ldw == width or in_place else _panel_size(p, width)
+    rooms = scratch[: tasks * size].reshape(tasks, size) if size else np.zeros((tasks, 0), dtype)
     # Whole blocks, if there are some for every task: their panels read the same pixels.
     unit = shares if dense.blocks(p) * p.G >= _UNITS * tasks else 1
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    arguments = np.array(p, np.int64), *tables, width, shares, khb, runb, floor, unit
+    arguments = np.array(p, np.int64), *tables, rooms, width, shares, khb, runb, floor, unit, queue(tasks), tasks
     if not items:
         return lambda x, w, bias, y: None
-    return lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments, queue(tasks), tasks)
+    return lambda x, w, bias, y: driver(x, y, w, ldw, bias, *arguments)
 
 
 @functools.cache
 def _driver(mr, nv, kw):
     """Make the driver for one tile size, or for depthwise kernels of `kw` columns."""
-    sweep = lanewise.sweep(kw) if kw else _sweep(mr, nv)
+    sweep, take_panel = lanewise.sweep(kw) if kw else _sweep(mr, nv), simd.take_panel(nv, False)
 
     @jit.driver
-    def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, P, shares, khb, runb,
+    def correlate_items(x, y, w, ldw, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, shares, khb, runb,
                         floor, unit, waiting, task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands * p.G * shares
         units = (items + unit - 1) // unit
+        depth, room, held = p.KH * p.KW * p.CG, rooms[task], -1
         begin = take(waiting, units, task, tasks) * unit
         while begin < items:
             following = take(waiting, units, task, tasks) * unit
@@ -154,8 +169,15 @@ def _driver(mr, nv, kw):
                     rows = max(regions[last - 1, 1] - regions[first, 0], 1)
                     ask = (stop - ahead + rows * unit - 1) // (rows * unit)
                     ahead += ((item - begin) * rows - regions[first, 0]) * ask
-                sweep(x, a0, a_rows, w, (g * panels + panel) * step, ldw, bias, o, y, y0, c_rows, regions[first:last],
-                      min(end * P, p.OG) - panel * P, P, p, khb, runb, floor, ahead, ask)
+                width = min(end * P, p.OG) - panel * P
+                weights, w0, row = w, (g * panels + panel) * depth * P if ldw == P and not kw else o, ldw
+                if room.size > 0:
+                    weights, w0, row = room, 0, P
+                    if held != g * panels + panel:
+                        take_panel(w, o, ldw, room, depth, bias, o, width)
+                        held = g * panels + panel
+                sweep(x, a0, a_rows, weights, w0, row, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb,
+                      runb, floor, ahead, ask)
             begin = following
 
     return correlate_items
@@ -163,7 +185,7 @@ def _driver(mr, nv, kw):
 
 def _sweep(mr, nv):
     """Make the sweep of one panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another."""
-    whole, part = simd.product(mr, nv, False), simd.product(mr, nv, True)
+    product = simd.product(mr, nv, False)
 
     @jit.kernel
     def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask):
@@ -187,11 +209,7 @@ def _sweep(mr, nv):
                         init, i0, si, more = bias, o, 0, ask
                     at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
                     b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
-                    if width == P or ldw == P:  # packed panels are filled up
-                        whole(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                              init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * more, more)
-                    else:
-                        part(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                             init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * more, more)
+                    product(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
+                            init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * more, more)
 
     return sweep

@@ -107,7 +107,7 @@ def _opaque(builder, number):
 
 @functools.cache
 def sweep(kw):
-    """Make the sweep of a block of pixels for kernels of `kw` columns; `ahead` and `ask` are the dense sweep's alone."""
+    """Make the sweep of a block of pixels for kernels of `kw` columns, which fetches its pixels itself."""
     whole, part = _product(kw if kw <= _UNROLLED else 0), _product(0)
 
     @jit.kernel

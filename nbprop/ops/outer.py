@@ -147,16 +147,16 @@ def settle(p, dtype, scratch):
     size, each = tasks * (block + panel), _sums(made)
     driver = _driver(made.mr, made.nv, bool(p.LANEWISE))
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
-                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks))
+                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks), queue(tasks), tasks)
     if not dense.blocks(p):
         return _clear
     if chunks == 1:
-        return lambda x, dy, dw, db: driver(x, dy, dw, db, *arguments, queue(tasks), tasks)
+        return lambda x, dy, dw, db: driver(x, dy, dw, db, *arguments)
     partials = scratch[size : size + chunks * each]  # flat, as another type would be another kernel to compile
     biases, by_chunk = partials[each - p.G * p.OG :], partials.reshape(chunks, each)
 
     def run(x, dy, dw, db):
-        driver(x, dy, partials, biases, *arguments, queue(tasks), tasks)
+        driver(x, dy, partials, biases, *arguments)
         add_chunks(by_chunk, dw, db, tasks)
 
     return run
@@ -201,7 +201,7 @@ def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
 @functools.cache
 def _driver(mr, nv, lanewise):
     """Make the driver for one tile size."""
-    product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv)
+    product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv, True)
 
     @jit.driver
     def outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit,

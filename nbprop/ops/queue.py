@@ -8,8 +8,6 @@ caches what it wrote in the layer before.
 Which task does an item changes nothing of its result.
 """
 
-import threading
-
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -23,28 +21,17 @@ __all__ = ["queue", "take"]
 _LINE = 16  # entries per task: cache lines of their own, two as they are fetched in pairs
 
 
-class _Own(threading.local):
-    """Each Python thread's queue: one of its drivers runs at a time."""
-
-    def __init__(self):
-        self.queue = np.zeros(0, np.int64)
-
-
-_own = _Own()
-
-
 def queue(tasks):
-    """Return the queue for a driver about to be called: how many items of each task's share are taken, none."""
-    found = _own.queue
-    if found.size < tasks * _LINE:
-        found = _own.queue = np.zeros(tasks * _LINE, np.int64)
-    found.fill(0)
-    return found
+    """Return a queue for so many tasks: how many items of each one's share are taken, and how many tasks are done."""
+    return np.zeros((tasks + 1) * _LINE, np.int64)
 
 
 @jit.kernel
 def take(queue, items, task, tasks):
-    """Return the next of the items 0 .. items - 1 for a task, which no other gets; `items` when all are taken."""
+    """Return the next of the items 0 .. items - 1 for a task, which no other gets.
+
+    When all are taken that is `items`, and the task asks no more: the last one leaves the queue as it was.
+    """
     for i in range(tasks):
         other = (task + i) % tasks
         begin, end = share(items, other, tasks)
@@ -52,6 +39,9 @@ def take(queue, items, task, tasks):
             item = begin + _count(queue, other * _LINE)
             if item < end:
                 return item
+    if _count(queue, tasks * _LINE) == tasks - 1:
+        for i in range(tasks + 1):
+            queue[i * _LINE] = 0
     return items
 
 
@@ -61,6 +51,6 @@ def _count(typingctx, array, at):
 
     def emit(context, builder, signature, args):
         entry = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
-        return builder.atomic_rmw("add", entry, ir.Constant(ir.IntType(64), 1), "monotonic")
+        return builder.atomic_rmw("add", entry, ir.Constant(ir.IntType(64), 1), "acq_rel")
 
     return types.int64(array, types.intp), emit

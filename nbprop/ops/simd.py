@@ -132,25 +132,27 @@ def _emit_resident(rows, depth, context, builder, args):
 
 
 @functools.cache
-def take_panel(nv):
-    """Make target[i][lane] = source[start + i step + lane], nv vectors of lanes, and sums[o + lane] += its sum over i.
+def take_panel(nv, summed):
+    """Make target[i][lane] = source[start + i step + lane], nv vectors of lanes.
 
-    Lanes from `width` on become 0 in `target`; they are not read, nor summed.
+    With `summed` the sum over i is added to sums[o + lane]. Lanes from `width` on become 0 in `target`; they are not
+    read, nor summed.
     """
 
     @intrinsic
     def take(typingctx, source, start, step, target, count, sums, o, width):
         signature = types.void(source, start, step, target, count, sums, o, width)
-        return signature, functools.partial(apart, f"{__name__}.take_panel.{nv}", functools.partial(_emit_take, nv))
+        name = f"{__name__}.take_panel.{nv}.{summed}"
+        return signature, functools.partial(apart, name, functools.partial(_emit_take, nv, summed))
 
-    take._set_uuid(f"{__name__}.take_panel({nv})")  # see product
+    take._set_uuid(f"{__name__}.take_panel({nv}, {summed})")  # see product
     return take
 
 
-def _emit_take(nv, context, builder, args):
+def _emit_take(nv, summed, context, builder, args):
     source, start, step, target, count, sums, o, width = args
     vector = register(context, source)
-    totals = [cgutils.alloca_once(builder, vector) for _ in range(nv)]
+    totals = [cgutils.alloca_once(builder, vector) for _ in range(nv if summed else 0)]
     some = masks(builder, width, vector.count, nv)
     for j, total in enumerate(totals):
         builder.store(load(builder, vector, sums, o, j, some), total)
@@ -158,11 +160,13 @@ def _emit_take(nv, context, builder, args):
         for branch, alive in zip(branches, (None, some)):
             with branch, rolled(builder, count) as i:
                 at, into = builder.add(start, builder.mul(i, step)), builder.mul(i, int64(nv * vector.count))
-                for j, total in enumerate(totals):
+                for j in range(nv):
                     value = load(builder, vector, source, at, j, alive)
                     store(builder, value, target, into, j, None)
-                    builder.store(builder.fadd(builder.load(total), value), total)
-    store_narrow(builder, [[builder.load(total) for total in totals]], sums, [o], width)
+                    for total in totals[j : j + 1]:
+                        builder.store(builder.fadd(builder.load(total), value), total)
+    if summed:
+        store_narrow(builder, [[builder.load(total) for total in totals]], sums, [o], width)
 
 
 def apart(name, emit, context, builder, signature, args):

@@ -9,7 +9,6 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, outer, simd
 from nbprop.ops.conv import plan, winograd, winograd_weight
-from nbprop.ops.queue import queue
 
 __all__ = ["TILE", "Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
            "weight_gradient"]
@@ -250,7 +249,7 @@ def correlate(x, w, exchanged, b, y, plans, work, floor):
     """Fill y (flat) with max(b + x correlated with w, floor), each of the Passes its pixels.
 
     `w` (flat) has the memory order KH, KW, C, O; the input gradient takes its channels `exchanged`. `work` holds four
-    flat arrays of the sizes of `memory`.
+    flat arrays of the sizes of `memory`, and a queue.
     """
     g, bias = plans[0].g, work[3]
     bias[: g.O] = b
@@ -260,7 +259,7 @@ def correlate(x, w, exchanged, b, y, plans, work, floor):
 
 
 def _correlate(x, w, exchanged, y, p, work, floor):
-    g, (shared, room, edges, bias) = p.g, work
+    g, (shared, room, edges, bias, waiting) = p.g, work
     lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
     rooms, edges = _share_out(p, room, _room(p, lanes, P), edges)
     tasks = len(rooms)
@@ -270,7 +269,7 @@ def _correlate(x, w, exchanged, y, p, work, floor):
             last = min(first + g.TB, g.TILES)
             take(x, shared, g, p.phases, first, last, edges, lanes, tasks)
             finish(shared, w, exchanged, p.phases, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
-                   -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, queue(tasks), tasks)
+                   -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, waiting, tasks)
         return
     larger = rooms.shape[1] + _transformed(p, P, lanes)
     own = _brings_its_own(g, tasks) and room.size >= tasks * larger
@@ -280,12 +279,12 @@ def _correlate(x, w, exchanged, y, p, work, floor):
         winograd.weights(g.M)(w, exchanged, p.phases, g, P, rooms, shared, lanes, tasks)
     short = g.C == winograd.SHORT[1] and len(p.phases) == p.nv == 1 and simd.registers() == 32
     winograd.blocked(g.M, p.mr, p.nv, short)(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows,
-                                             rooms, edges, floor, lanes, queue(tasks), tasks)
+                                             rooms, edges, floor, lanes, waiting, tasks)
 
 
 def weight_gradient(x, dy, dw, db, plans, work):
-    """Fill dw and db (flat) by the one Pass; `work` holds flat arrays of the sizes of `gradient_memory`."""
-    (p,), (results, room, edges, constants) = plans, work
+    """Fill dw and db (flat) by the one Pass; `work` holds arrays of the sizes of `gradient_memory`, and a queue."""
+    (p,), (results, room, edges, constants, waiting) = plans, work
     g, lanes, P = p.g, simd.lanes(x.dtype), panel(p, x.dtype)
     rooms, edges = _share_out(p, room, _gradient_room(p, lanes), edges)
     tasks = len(rooms)
@@ -294,5 +293,5 @@ def weight_gradient(x, dy, dw, db, plans, work):
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
     winograd_weight.accumulate(g.M, p.mr, p.nv)(
         x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
-        _RUN // g.TB * g.TB, lanes, queue(tasks), tasks)
+        _RUN // g.TB * g.TB, lanes, waiting, tasks)
     outer.add_chunks(partials, dw, db, tasks)

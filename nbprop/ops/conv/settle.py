@@ -11,13 +11,6 @@ from nbprop.ops.conv import choose, fast, pack, plan, spread, wide
 
 __all__ = ["adjoint", "forward", "weight"]
 
-# Pixels above which weights are worth a copy as panels, which is one pass over them where a sweep is one for each tile
-# of 6 to 14 pixels, from rows that share a few sets of the caches; of weights that L2 does not hold, fewer. In place to
-# packed (Zen 3): 512 to 512 features 0.85 for 64 rows, 0.97 for 128, 1.01 for 256; 1024 to 1024 1.4 for 256; 4096 to
-# 256 0.75 for 32, 1.27 for 64.
-_PIXELS, _FEW_PIXELS, _LARGE_WEIGHTS = 160, 48, 2 * 1024 * 1024
-
-
 def forward(g, dtype, relu, packed, room):
     """Return the forward pass as a function of x, w, b and y (flat)."""
     least = _floor(dtype, relu)
@@ -28,19 +21,7 @@ def forward(g, dtype, relu, packed, room):
     several = wide.forward(g, dtype, choose.exact())
     if several:
         return wide.settle(several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), dtype, packed, least)
-    p = plan.forward(g)
-    width = correlate.panel_width(p, dtype)
-    large = p.N * p.OH * p.OW > (_FEW_PIXELS if g.weights * dtype.itemsize > _LARGE_WEIGHTS else _PIXELS)
-    if p.LANEWISE or (p.G == 1 and (p.OG == width or not large)):
-        return correlate.settle(p, p.OG, dtype, least)
-    product = correlate.settle(p, width, dtype, least)
-    tasks = dense.worth_threads(4 * g.weights)
-
-    def run(x, w, b, y):
-        pack.pack(w, packed, p.G, p.OG, p.KH * p.KW * p.CG, width, tasks)
-        product(x, packed, b, y)
-
-    return run
+    return correlate.settle(plan.forward(g), g.O, dtype, least, packed)
 
 
 def adjoint(g, dtype, relu, packed, room):

@@ -18,7 +18,7 @@ from nbprop import jit
 from nbprop.ops import correlate, dense, simd
 from nbprop.ops.conv import pack, plan
 from nbprop.ops.dense import Correlation
-from nbprop.ops.flat import share
+from nbprop.ops.queue import queue, take
 
 __all__ = ["Spread", "phases", "settle", "size"]
 
@@ -65,11 +65,11 @@ def settle(spread, g, dtype, packed):
     """Return the function of dy, w, b and dx (flat) that fills dx with b + a phase of the input gradient."""
     p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, dtype, jit.threads())
     width = nv * simd.lanes(dtype)
-    tasks = min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p))
+    tasks = max(1, min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p)))
     driver = _driver(mr, nv)
     row = np.empty(g.W * g.C, dtype)
     pixels = row.reshape(g.W, g.C)
-    arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, tasks)
+    arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, queue(tasks), tasks)
 
     def run(dy, w, b, dx):
         pixels[:] = b
@@ -85,11 +85,13 @@ def _driver(mr, nv):
     product = simd.product(mr, nv, False)
 
     @jit.driver
-    def spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, task, tasks):
+    def spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, waiting, task,
+                     tasks):
         p = dense.fields(numbers)
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands
-        for item in range(*share(items, task, tasks)):
+        item = take(waiting, items, task, tasks)
+        while item < items:
             n0, band = item // bands * p.NB, item % bands
             first, last = kinds[band, int(n0 + p.NB > p.N)]
             a0 = (n0 * p.H + band * p.RB - p.TOP) * p.W * p.C
@@ -105,5 +107,6 @@ def _driver(mr, nv):
                         product(begin, end, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
                                 p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
                                 dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf), dy, 0, 0)
+            item = take(waiting, items, task, tasks)
 
     return spread_items

@@ -3,6 +3,7 @@
 from nbprop import jit, scratch
 from nbprop.ops import correlate, dense, outer
 from nbprop.ops.conv import choose, fast, plan, spread, wide
+from nbprop.ops.queue import queue
 
 __all__ = ["Workspace"]
 
@@ -39,14 +40,14 @@ class Workspace:
         found = self._states.get(state)
         if found is None:
             memory, *room = scratch.borrow(_sizes(self._g, self._dtype), self._dtype)
-            found = self._states[state] = (memory, room), {}
+            found = self._states[state] = (memory, (*room, queue(jit.threads()))), {}
         return found
 
 
 def _sizes(g, dtype):
     """Return the elements of the memory for packed weights or partial sums, and of Winograd's arrays if it serves."""
     p = plan.forward(g)
-    panels = [correlate.panels_size(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
+    panels = [correlate.memory(p, dtype), *(correlate.panels_size(each.correlation, dtype) for each in plan.phases(g))]
     rooms = []
     for kind in ("forward", "input", "weight"):
         m = choose.winograd_tile(kind, g)
