@@ -8,6 +8,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
 from nbprop.ops.flat import share
+from nbprop.ops.panels import exchange_panel
 from nbprop.ops.queue import queue, take
 
 __all__ = ["memory", "panel_width", "panels_size", "plan", "settle"]
@@ -23,6 +24,7 @@ _IN_PLACE = 16
 # first and last are read twice.
 _LANEWISE_ITEMS = 64
 _LANEWISE_ROWS = 4
+_FORWARD = np.zeros(7, np.int64)  # the phase of what is no input gradient
 _UNITS = 4  # blocks per task from which the whole of one is an item
 
 
@@ -103,19 +105,20 @@ def panels_size(p, dtype):
 
 
 def memory(p, dtype):
-    """Return the elements that the copies of a panel take, one for each task, if `settle` is given plain weights."""
-    return 0 if p.LANEWISE else jit.threads() * _panel_size(p, panel_width(p, dtype))
+    """Return the elements that a panel takes, one for each task, or a depthwise kernel, if weights are no panels."""
+    return p.KH * p.KW * p.C if p.LANEWISE else jit.threads() * _panel_size(p, panel_width(p, dtype))
 
 
 def _panel_size(p, width):
     return -(-p.KH * p.KW * p.CG * width // 16) * 16
 
 
-def settle(p, ldw, dtype, floor, scratch=None):
+def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     """Return the function of x, w, bias and y (flat) that fills y with max(bias + correlation of x with w, floor).
 
-    `w` holds packed panels (`ldw` = P), or the weights as they are, with rows of `ldw` channels: then `scratch` is as
-    large as `memory` says. What every call of a geometry repeats is settled once.
+    `w` holds packed panels (`ldw` = P), or the weights as they are: with rows of `ldw` channels, or with the `phase` of
+    an input gradient (see panels.exchange_panel). Then `scratch` is as large as `memory` says. What every call of a
+    geometry repeats is settled once.
     """
     p, mr, nv, tables, khb, runb = plan(p, dtype, jit.threads())
     width = nv * simd.lanes(dtype)
@@ -124,13 +127,14 @@ def settle(p, ldw, dtype, floor, scratch=None):
         shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
-    in_place = p.LANEWISE or (p.OG % width == 0 and p.N * p.OH * p.OW <= _IN_PLACE)
-    size = 0 if ldw == width or in_place else _panel_size(p, width)
+    in_place = ldw == width or (p.OG % width == 0 and p.N * p.OH * p.OW <= _IN_PLACE)
+    size = 0 if p.LANEWISE or (in_place and phase is _FORWARD) else _panel_size(p, width)
     rooms = scratch[: tasks * size].reshape(tasks, size) if size else np.zeros((tasks, 0), dtype)
     # Whole blocks, if there are some for every task: their panels read the same pixels.
     unit = shares if dense.blocks(p) * p.G >= _UNITS * tasks else 1
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    arguments = np.array(p, np.int64), *tables, rooms, width, shares, khb, runb, floor, unit, queue(tasks), tasks
+    arguments = (np.array([*p, *phase], np.int64), *tables, rooms, width, shares, khb, runb, floor, unit, queue(tasks),
+                 tasks)
     if not items:
         return lambda x, w, bias, y: None
     return lambda x, w, bias, y: driver(x, y, w, ldw, bias, *arguments)
@@ -144,7 +148,7 @@ def _driver(mr, nv, kw):
     @jit.driver
     def correlate_items(x, y, w, ldw, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, shares, khb, runb,
                         floor, unit, waiting, task, tasks):
-        p = dense.fields(numbers)
+        p, phase, L = dense.fields(numbers), numbers[numbers.size - 7 :], P // nv
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands * p.G * shares
@@ -174,7 +178,10 @@ def _driver(mr, nv, kw):
                 if room.size > 0:
                     weights, w0, row = room, 0, P
                     if held != g * panels + panel:
-                        take_panel(w, o, ldw, room, depth, bias, o, width)
+                        if phase[3]:
+                            exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG, p.CG, panel * P, width, room, 0, P, L)
+                        else:
+                            take_panel(w, o, ldw, room, depth, bias, o, width)
                         held = g * panels + panel
                 sweep(x, a0, a_rows, weights, w0, row, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb,
                       runb, floor, ahead, ask)

@@ -6,8 +6,8 @@ Each is one dense correlation (or one per stride phase), unless Winograd's algor
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops import correlate, dense, outer
-from nbprop.ops.conv import choose, fast, pack, plan, spread, wide
+from nbprop.ops import correlate, outer, panels
+from nbprop.ops.conv import choose, fast, plan, spread, wide
 
 __all__ = ["adjoint", "forward", "weight"]
 
@@ -57,14 +57,13 @@ def _one_by_one(phases):
 
 
 def _settle_phase(g, p, taps, dtype, least, packed):
-    width = p.C if p.LANEWISE else correlate.panel_width(p, dtype)
-    product, tasks = correlate.settle(p, width, dtype, least), dense.worth_threads(4 * g.weights)
+    phase = np.array([g.KW, *taps])
+    if not p.LANEWISE:
+        return correlate.settle(p, 0, dtype, least, packed, phase)
+    product = correlate.settle(p, p.C, dtype, least)
 
     def run(dy, w, b, dx):
-        if p.LANEWISE:
-            pack.pack_reversed(w, packed, p.C, g.KW, taps)
-        else:
-            pack.pack_transposed(w, packed, p.G, p.OG, p.CG, g.KW, width, taps, tasks)
+        panels.reverse_taps(w, packed, p.C, phase)
         product(dy, packed, b, dx)
 
     return run

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops import correlate, dense, simd
-from nbprop.ops.conv import pack, plan
+from nbprop.ops import correlate, dense, panels, simd
+from nbprop.ops.conv import plan
 from nbprop.ops.dense import Correlation
 from nbprop.ops.queue import queue, take
 
@@ -69,11 +69,12 @@ def settle(spread, g, dtype, packed):
     driver = _driver(mr, nv)
     row = np.empty(g.W * g.C, dtype)
     pixels = row.reshape(g.W, g.C)
+    phase = np.array([1, *spread.taps])
     arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, queue(tasks), tasks)
 
     def run(dy, w, b, dx):
         pixels[:] = b
-        pack.pack_transposed(w, packed, 1, p.OG, p.CG, 1, width, spread.taps, 1)
+        panels.exchange_panels(w, phase, p.OG, p.CG, packed, width, simd.lanes(dtype))
         driver(dy, dx, *arguments)
 
     return run

@@ -27,8 +27,8 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.conv import pack
 from nbprop.ops.flat import share
+from nbprop.ops.panels import transpose_panel
 from nbprop.ops.queue import take as take_item
 from nbprop.ops.sandwich import clipped, sandwich
 
@@ -107,8 +107,8 @@ def _kernel_transform(m):
         count, width = c1 - c0, min(P, g.O - o0)
         for tap in range(order.size):
             if exchanged:
-                pack.transpose_panel(w, (order[tap] * g.O + o0) * g.C + c0, g.C, taps, tap * count * P,
-                                     count, width, P, lanes)
+                transpose_panel(w, (order[tap] * g.O + o0) * g.C + c0, g.C, taps, tap * count * P, count, width, P,
+                                lanes)
                 continue
             if width < P:
                 simd.clear(taps, tap * count * P, count * P)

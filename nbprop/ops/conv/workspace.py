@@ -47,7 +47,7 @@ class Workspace:
 def _sizes(g, dtype):
     """Return the elements of the memory for packed weights or partial sums, and of Winograd's arrays if it serves."""
     p = plan.forward(g)
-    panels = [correlate.memory(p, dtype), *(correlate.panels_size(each.correlation, dtype) for each in plan.phases(g))]
+    panels = [correlate.memory(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
     rooms = []
     for kind in ("forward", "input", "weight"):
         m = choose.winograd_tile(kind, g)
