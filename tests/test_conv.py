@@ -193,6 +193,10 @@ def test_cuts_reach_the_edges():
     ((2, 65, 6, 7), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),
     ((5, 65, 31, 29), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),  # large enough to fetch ahead
     ((2, 40, 6, 7), (80, 20, 3, 3), {"padding": 1, "groups": 2, "stride": 2}, np.float32),
+    # All groups' channels together as wide as one group's panel, of 16, 8, or 4 lanes.
+    ((2, 6, 6, 7), (16, 3, 3, 3), {"groups": 2}, np.float32),
+    ((2, 6, 6, 7), (8, 3, 3, 3), {"groups": 2}, np.float32),
+    ((2, 6, 6, 7), (4, 3, 3, 3), {"groups": 2}, np.float32),
 ], ids=str)  # fmt: skip
 def test_tuned_as_reference_in_odd_places(x_shape, w_shape, arguments, dtype):
     with cut({"outer._FITTING": 0}):  # tiles of as many rows as there are taps

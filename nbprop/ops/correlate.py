@@ -116,9 +116,9 @@ def _panel_size(p, width):
 def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     """Return the function of x, w, bias and y (flat) that fills y with max(bias + correlation of x with w, floor).
 
-    `w` holds packed panels (`ldw` = P), or the weights as they are: with rows of `ldw` channels, or with the `phase` of
-    an input gradient (see panels.exchange_panel). Then `scratch` is as large as `memory` says. What every call of a
-    geometry repeats is settled once.
+    `w` holds the packed panels of a single group (`ldw` = P), or the weights as they are: with rows of `ldw` channels,
+    or with the `phase` of an input gradient (see panels.exchange_panel). Then `scratch` is as large as `memory` says.
+    What every call of a geometry repeats is settled once.
     """
     p, mr, nv, tables, khb, runb = plan(p, dtype, jit.threads())
     width = nv * simd.lanes(dtype)
@@ -127,7 +127,7 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
         shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
-    in_place = ldw == width or (p.OG % width == 0 and p.N * p.OH * p.OW <= _IN_PLACE)
+    in_place = (ldw == width and p.G == 1) or (p.OG % width == 0 and p.N * p.OH * p.OW <= _IN_PLACE)
     size = 0 if p.LANEWISE or (in_place and phase is _FORWARD) else _panel_size(p, width)
     rooms = scratch[: tasks * size].reshape(tasks, size) if size else np.zeros((tasks, 0), dtype)
     # Whole blocks, if there are some for every task: their panels read the same pixels.
@@ -174,7 +174,7 @@ def _driver(mr, nv, kw):
                     ask = (stop - ahead + rows * unit - 1) // (rows * unit)
                     ahead += ((item - begin) * rows - regions[first, 0]) * ask
                 width = min(end * P, p.OG) - panel * P
-                weights, w0, row = w, (g * panels + panel) * depth * P if ldw == P and not kw else o, ldw
+                weights, w0, row = w, panel * depth * P if ldw == P and not kw else o, ldw
                 if room.size > 0:
                     weights, w0, row = room, 0, P
                     if held != g * panels + panel:
