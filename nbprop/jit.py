@@ -86,8 +86,9 @@ def kernel(function=None, *, reassoc=False, allocates=False):
 def driver(function=None, *, allocates=False):
     """Compile a kernel that takes `task, tasks` last and does that task alone; it is called without `task`.
 
-    Tasks run side by side, in any order, on any thread: each writes what no other reads. Whoever calls says how many:
-    one where the work is small, as then no thread is woken, and no more than have scratch memory.
+    Tasks run side by side, in any order, on any thread: each writes what no other reads (a queue aside, see
+    ops/queue.py). Whoever calls says how many: one where the work is small, as then no thread is woken, and no more
+    than have scratch memory.
     """
     if function is None:
         return functools.partial(driver, allocates=allocates)

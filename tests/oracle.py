@@ -110,9 +110,9 @@ def cut(constants):
     """Cut dense ops by other constants, {"dense._BLOCK": ...}: tiny arrays then cross every edge of a plan."""
     from nbprop import scratch
     from nbprop.ops import correlate, dense, outer
-    from nbprop.ops.conv import settle, spread, wide
+    from nbprop.ops.conv import spread, wide
 
-    modules = {"dense": dense, "correlate": correlate, "outer": outer, "settle": settle, "spread": spread, "wide": wide}
+    modules = {"dense": dense, "correlate": correlate, "outer": outer, "spread": spread, "wide": wide}
     cached = correlate.plan, outer.plan, wide.forward, wide.phases, spread.phases
     with pytest.MonkeyPatch.context() as patch:
         for name, value in constants.items():

@@ -126,12 +126,16 @@ cuts = st.fixed_dictionaries({
     "dense._LARGE_WEIGHTS_BLOCK": st.sampled_from([1, 4000, 1600 * 1024]),
     "dense._SERIAL": st.sampled_from([1, 2_000_000]),
     "correlate._PANEL": st.sampled_from([1, 1000, 256 * 1024]),
+    "correlate._IN_PLACE": st.sampled_from([0, 16, 1 << 40]),
+    "correlate._UNITS": st.sampled_from([1, 4]),
     "correlate._LANEWISE_ITEMS": st.sampled_from([1, 64]),
     "correlate._LANEWISE_ROWS": st.sampled_from([1, 4]),
     "wide._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "spread._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "spread._FILLED": st.sampled_from([0, 0.75]),
     "outer._CHUNKS": st.sampled_from([1, 3, 32]),
+    "outer._ITEMS": st.sampled_from([1, 4]),
+    "outer._PANELS": st.sampled_from([1, 8]),
     "outer._PIXELS": st.sampled_from([1, 10, 256]),
     "outer._PARTIALS": st.sampled_from([1, 1 << 21]),
 })  # fmt: skip
@@ -184,7 +188,7 @@ def test_cuts_reach_the_edges():
 
 @pytest.mark.parametrize("x_shape, w_shape, arguments, dtype", [
     ((1, 1, 1, 1), (1, 1, 1, 1), {}, np.float32),
-    ((3, 67, 7, 5), (131, 67, 1, 1), {}, np.float32),  # several panels, the last one masked
+    ((3, 67, 7, 5), (131, 67, 1, 1), {}, np.float32),  # several panels, the last one narrow
     ((1, 3, 19, 23), (33, 3, 7, 7), {"stride": 2, "padding": 3}, np.float32),  # a first layer
     ((2, 2, 5, 31), (3, 2, 1, 9), {"padding": (0, 4)}, np.float32),
     ((1, 2, 4, 4), (3, 2, 3, 3), {"padding": 6, "dilation": 2}, np.float64),  # most windows see nothing of x
@@ -193,6 +197,8 @@ def test_cuts_reach_the_edges():
     ((2, 65, 6, 7), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),
     ((5, 65, 31, 29), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),  # large enough to fetch ahead
     ((2, 40, 6, 7), (80, 20, 3, 3), {"padding": 1, "groups": 2, "stride": 2}, np.float32),
+    ((3, 96, 2, 2), (96, 96, 1, 1), {}, np.float32),  # whole panels for any number of lanes: read in place
+    ((2, 6, 4, 4), (192, 3, 3, 3), {"groups": 2}, np.float32),
     # All groups' channels together as wide as one group's panel, of 16, 8, or 4 lanes.
     ((2, 6, 6, 7), (16, 3, 3, 3), {"groups": 2}, np.float32),
     ((2, 6, 6, 7), (8, 3, 3, 3), {"groups": 2}, np.float32),
@@ -292,7 +298,7 @@ def test_sixteen_threads_find_equal_shares(name):
 @pytest.mark.parametrize("x_shape, w_shape", [
     ((8, 32, 20, 20), (32, 32, 3, 3)), ((40, 6, 14, 14), (16, 6, 5, 5)), ((600, 3, 7, 7), (6, 3, 5, 5)),
     ((9, 40, 8, 8), (50, 40, 3, 3)),
-], ids=["Winograd", "spread", "columns", "packed"])
+], ids=["Winograd", "spread", "columns", "panels"])
 def test_nothing_lives_on_after_a_call(x_shape, w_shape):
     """Arrays that only the garbage collector frees come from fresh pages at every call; what is kept holds none."""
     x, w, b = operands(x_shape, w_shape, np.float32)

@@ -66,7 +66,7 @@ def test_tuned_as_reference_however_it_is_cut(n, k, o, large, block, panel, seri
 @pytest.mark.parametrize("n, k, o", [(1, 1, 1), (1, 1009, 17), (2, 66, 131), (3, 1009, 17), (61, 67, 131),
                                      (600, 28, 31), (128, 337, 27), (64, 400, 811)])
 def test_tuned_as_reference_in_odd_places(n, k, o):
-    """One number; several panels, the last one masked; weights packed ahead, and by who sweeps them; a long sum."""
+    """One number; several panels, the last one narrow, copied or read in place; a long sum."""
     check(n, k, o, np.float32)
 
 

@@ -3,12 +3,19 @@
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops.queue import queue, take
+from nbprop.ops.queue import queue, take, upcoming
 
 
 def test_own_share_first_then_the_others():
     waiting = queue(3)
     assert [take(waiting, 7, 1, 3) for _ in range(8)] == [2, 3, 4, 5, 6, 0, 1, 7]
+
+
+def test_what_comes_next_is_told_and_not_taken():
+    waiting = queue(2)
+    assert [upcoming(waiting, 5, task, 2) for task in (0, 1)] == [0, 2]
+    assert [take(waiting, 5, 1, 2), upcoming(waiting, 5, 1, 2), take(waiting, 5, 1, 2)] == [2, 3, 3]
+    assert [take(waiting, 5, 1, 2), upcoming(waiting, 5, 1, 2)] == [4, 5]
 
 
 def test_more_tasks_than_items():

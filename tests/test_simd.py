@@ -20,17 +20,13 @@ TILES = sorted({dense.tile(channels, np.dtype(dtype), lanewise) for channels in 
 
 
 def harness(mr, nv, lanewise):
-    """The micro-kernel on whole panels and on a masked one, as a function: two tiles of it."""
-    whole, part = simd.product(mr, nv, False, lanewise), simd.product(mr, nv, True, lanewise)
+    """The micro-kernel as a function: two tiles of it."""
+    product = simd.product(mr, nv, lanewise)
 
     @numba.njit
-    def run(row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor, masked):
-        if masked:
-            part(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
-                 init, i0, si, c, c0, c_rows, width, floor, b, 0, 7)
-        else:
-            whole(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
-                  init, i0, si, c, c0, c_rows, width, floor, b, 0, 0)
+    def run(row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor):
+        product(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
+                init, i0, si, c, c0, c_rows, width, floor, b, 0, 7)
 
     return run
 
@@ -48,16 +44,15 @@ def expected(mr, lanewise, row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c
     return c
 
 
-def problem(mr, P, dtype, masked, lanewise, si, floor):
+def problem(mr, P, dtype, narrow, lanewise, si, floor):
     """Operands with gaps everywhere, so that a wrong stride shows."""
-    random = rng(mr, P, masked, lanewise, si)
-    n, width, row = (2, 3, 5), P - 1 - P // 3 if masked else P, 2
+    random = rng(mr, P, narrow, lanewise, si)
+    n, width, row = (2, 3, 5), P - 1 - P // 3 if narrow else P, 2
     sa, sb = (97, 31, 3 * P if lanewise else 3), (17 * P, 5 * P, P)
     a_rows = 7 * random.permutation(2 * mr + row)
     c_rows = (P + 3) * random.permutation(2 * mr + row)
     a = random.standard_normal(2 + a_rows.max() + 97 + 2 * 31 + 12 * P + P)
-    # Nothing lies behind the last lane that a masked panel may read.
-    b = random.standard_normal(3 + 17 * P + 2 * 5 * P + 4 * P + width)
+    b = random.standard_normal(3 + 17 * P + 2 * 5 * P + 4 * P + P)
     c = random.standard_normal(1 + c_rows.max() + P)
     init = c if si else random.standard_normal(4 + P)
     a, b, c = (v.astype(dtype) for v in (a, b, c))
@@ -70,10 +65,10 @@ def problem(mr, P, dtype, masked, lanewise, si, floor):
 def test_tiles_as_reference(mr, nv, lanewise):
     dtype = np.float64 if (mr, nv) == TILES[0] else np.float32
     run, P = harness(mr, nv, lanewise), nv * simd.lanes(np.dtype(dtype))
-    for masked, si, floor in [(False, 0, -np.inf), (False, 1, 0), (True, 1, -np.inf), (True, 0, 0)]:
-        arguments = problem(mr, P, dtype, masked, lanewise, si, floor)
+    for narrow, si, floor in [(False, 0, -np.inf), (False, 1, 0), (True, 1, -np.inf), (True, 0, 0)]:
+        arguments = problem(mr, P, dtype, narrow, lanewise, si, floor)
         wanted = expected(mr, lanewise, *arguments)
-        run(*arguments, masked)
+        run(*arguments)
         np.testing.assert_allclose(arguments[-5], wanted, rtol=0, atol=100 * np.finfo(dtype).eps)
 
 
@@ -81,7 +76,7 @@ def test_nan_passes_the_floor():
     run, L = harness(1, 1, False), simd.lanes(np.dtype(np.float64))
     row, one, b, c = np.zeros(2, np.int64), np.ones(1), np.arange(L) - 2.0, np.zeros(L)
     b[0] = np.nan
-    run(0, one, 0, row, (1, 1, 1), (0, 0, 0), b, 0, (0, 0, 0), np.zeros(L), 0, 0, c, 0, row, L, 0.0, False)
+    run(0, one, 0, row, (1, 1, 1), (0, 0, 0), b, 0, (0, 0, 0), np.zeros(L), 0, 0, c, 0, row, L, 0.0)
     np.testing.assert_array_equal(c, [np.nan, 0, *range(L - 2)])
 
 

@@ -208,5 +208,11 @@ def test_a_layer_made_on_one_thread_runs_on_more():
         numba.set_num_threads(before)
         np.testing.assert_array_equal(layer(x), y)
         np.testing.assert_array_equal(layer.backward(y), dx)
+        with choose.using_winograd(True):  # however little there is to do
+            x = x[:1, :, :10, :10]
+            numba.set_num_threads(1)
+            y = layer(x)
+            numba.set_num_threads(before)
+            np.testing.assert_array_equal(layer(x), y)
     finally:
         numba.set_num_threads(before)

@@ -43,7 +43,7 @@ def copy_seconds(nbytes, threads):
 @functools.cache
 def _product(mr, nv):
     """Make a driver in which each task repeats one product of its own."""
-    micro_kernel = simd.product(mr, nv, False)
+    micro_kernel = simd.product(mr, nv)
 
     @jit.driver
     def repeat_product(a, a_rows, b, c, c_rows, width, floor, calls, task, tasks):

@@ -9,16 +9,16 @@ from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
 from nbprop.ops.flat import share
 from nbprop.ops.panels import exchange_panel
-from nbprop.ops.queue import queue, take
+from nbprop.ops.queue import queue, take, upcoming
 
 __all__ = ["memory", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
 _PANEL = dense.cache(1) * 3 // 4
-# Rows up to which weights that are no panels are read in place. Else whoever sweeps a panel copies it first: weights of
-# all channels lie far apart, and share a few sets of the caches. Speed of linear layers of 512 and 784 inputs and 512
-# outputs, copied to in place: 16 rows 0.9, 32 1.05, 64 1.1 to 1.2, 128 1.1 to 1.3 (Zen 3).
+# Rows of a block up to which weights in whole panels are read in place. Else who sweeps a panel copies it first: rows
+# of all channels lie far apart, and share a few sets of the caches. Speed of linear layers of 512 and 784 inputs and
+# 512 outputs, copied to in place: 16 rows 0.9, 32 1.05, 64 1.1 to 1.2, 128 1.1 to 1.3 (Zen 3).
 _IN_PLACE = 16
 # A depthwise convolution's items, blocks times shares of its channels, at least; and rows of a block, at least, whose
 # first and last are read twice.
@@ -127,7 +127,7 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
         shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
     tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
-    in_place = (ldw == width and p.G == 1) or (p.OG % width == 0 and p.N * p.OH * p.OW <= _IN_PLACE)
+    in_place = (ldw == width and p.G == 1) or (p.OG % width == 0 and p.NB * p.RB * p.OW <= _IN_PLACE)
     size = 0 if p.LANEWISE or (in_place and phase is _FORWARD) else _panel_size(p, width)
     rooms = scratch[: tasks * size].reshape(tasks, size) if size else np.zeros((tasks, 0), dtype)
     # Whole blocks, if there are some for every task: their panels read the same pixels.
@@ -156,7 +156,7 @@ def _driver(mr, nv, kw):
         depth, room, held = p.KH * p.KW * p.CG, rooms[task], -1
         begin = take(waiting, units, task, tasks) * unit
         while begin < items:
-            following = take(waiting, units, task, tasks) * unit
+            following = upcoming(waiting, units, task, tasks) * unit
             for item in range(begin, min(begin + unit, items)):
                 slab, part = item // shares, item % shares
                 block, g = slab // p.G, slab % p.G
@@ -185,14 +185,14 @@ def _driver(mr, nv, kw):
                         held = g * panels + panel
                 sweep(x, a0, a_rows, weights, w0, row, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb,
                       runb, floor, ahead, ask)
-            begin = following
+            begin = take(waiting, units, task, tasks) * unit
 
     return correlate_items
 
 
 def _sweep(mr, nv):
     """Make the sweep of one panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another."""
-    product = simd.product(mr, nv, False)
+    product = simd.product(mr, nv)
 
     @jit.kernel
     def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask):

@@ -26,7 +26,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import share
-from nbprop.ops.queue import queue, take
+from nbprop.ops.queue import queue, take, upcoming
 
 __all__ = ["memory", "plan", "settle"]
 
@@ -201,7 +201,7 @@ def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
 @functools.cache
 def _driver(mr, nv, lanewise):
     """Make the driver for one tile size."""
-    product, take_panel = simd.product(mr, nv, False, lanewise), simd.take_panel(nv, True)
+    product, take_panel = simd.product(mr, nv, lanewise), simd.take_panel(nv, True)
 
     @jit.driver
     def outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit,
@@ -215,7 +215,7 @@ def _driver(mr, nv, lanewise):
         units = (p.G * panels + unit - 1) // unit
         item, held = take(waiting, chunks * units, task, tasks), -1
         while item < chunks * units:
-            following = take(waiting, chunks * units, task, tasks)
+            following = upcoming(waiting, chunks * units, task, tasks)
             chunk, first = item // units, item % units * unit
             last = min(first + unit, p.G * panels)
             sums, bias_sums = dw_sums[chunk * each :][: each - O], db_sums[chunk * each :][:O]
@@ -248,7 +248,7 @@ def _driver(mr, nv, lanewise):
                     product(0, a_rows.size, block, o if lanewise else index // panels * p.CG, a_rows, images, n1, n2,
                             a0, a1, a2, panel, 0, pixels // images * P, b1, b2, init, i0, si, sums, o, c_rows, width,
                             unbounded, x, ahead + (index - first) * a_rows.size * ask, ask)
-            item = following
+            item = take(waiting, chunks * units, task, tasks)
 
     return outer_items
 

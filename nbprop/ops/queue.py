@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from nbprop import jit
 from nbprop.ops.flat import share
 
-__all__ = ["queue", "take"]
+__all__ = ["queue", "take", "upcoming"]
 
 _LINE = 16  # entries per task: cache lines of their own, two as they are fetched in pairs
 
@@ -43,6 +43,14 @@ def take(queue, items, task, tasks):
         for i in range(tasks + 1):
             queue[i * _LINE] = 0
     return items
+
+
+@jit.kernel
+def upcoming(queue, items, task, tasks):
+    """Return which item of its share a task is given next, unless another takes it; `items` if there is none."""
+    begin, end = share(items, task, tasks)
+    item = begin + queue[task * _LINE]
+    return item if item < end else items
 
 
 @intrinsic

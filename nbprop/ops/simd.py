@@ -66,7 +66,7 @@ def lanes(dtype) -> int:
 
 
 @functools.cache
-def product(mr, nv, masked, lanewise=False):
+def product(mr, nv, lanewise=False):
     """Make the micro-kernel with `mr` rows and `nv` vectors of accumulators.
 
     With `lanewise` each lane has its own `a`, a vector a[... + j L .. + L] instead of one broadcast number: the
@@ -75,7 +75,7 @@ def product(mr, nv, masked, lanewise=False):
     The tables `a_rows` and `c_rows` hold one offset per row and are read from their entry `row` on, tile after tile
     until `end` is reached. Rows may repeat (a tile that hangs over the end repeats its last row): each copy computes
     and stores the same numbers. Only the
-    first `width` lanes of `init` and `c` are touched, and with `masked` of `b` too; without it `b` is read whole.
+    first `width` lanes of `init` and `c` are touched; `b` is read whole.
     The accumulators start as init[i0 + si c_rows[m] + lane], so that si = 0 adds a bias and si = 1 (with init = c)
     adds to what is there; they end as max(acc, floor), NaN kept, in c[c0 + c_rows[m] + lane].
 
@@ -88,11 +88,11 @@ def product(mr, nv, masked, lanewise=False):
                      init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run):
         signature = types.void(row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
                                init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run)
-        name = f"{__name__}.product.{mr}.{nv}.{masked}.{lanewise}"
-        return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv, masked, lanewise))
+        name = f"{__name__}.product.{mr}.{nv}.{lanewise}"
+        return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv, lanewise))
 
     # Kernels that close over it are cached under a hash of its pickle, which holds a random identity; see jit.scalar.
-    micro_kernel._set_uuid(f"{__name__}.product({mr}, {nv}, {masked}, {lanewise})")
+    micro_kernel._set_uuid(f"{__name__}.product({mr}, {nv}, {lanewise})")
     return micro_kernel
 
 
@@ -189,7 +189,7 @@ def apart(name, emit, context, builder, signature, args):
     return context.get_dummy_value()
 
 
-def _emit(mr, nv, masked, lanewise, context, builder, args):
+def _emit(mr, nv, lanewise, context, builder, args):
     """Emit the whole product: tiles one after another, each with its accumulators, three loops and an epilogue."""
     (row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
      c, c0, c_rows, width, floor, ahead, f0, run) = args
@@ -197,7 +197,6 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
     acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
     entries = [*itertools.product(range(mr), range(nv))]
     whole, lowest = builder.icmp_signed("==", width, int64(nv * vector.count)), broadcast(builder, vector, floor)
-    alive = masks(builder, width, vector.count, nv) if masked else None
 
     with cgutils.for_range_slice(builder, row, end, int64(mr)) as (first, _):
         lefts, targets = ([builder.load(builder.gep(t, [builder.add(first, int64(m))])) for m in range(mr)]
@@ -222,10 +221,10 @@ def _emit(mr, nv, masked, lanewise, context, builder, args):
             with rolled(builder, n2) as k2:
                 at_a = builder.add(ka, builder.mul(k2, sa2))
                 at_b = builder.add(kb, builder.mul(k2, sb2))
-                right = [load(builder, vector, b, at_b, j, alive) for j in range(nv)]
+                right = [load(builder, vector, b, at_b, j, None) for j in range(nv)]
                 for m in range(mr):
                     if lanewise:
-                        left = [load(builder, vector, lefts[m], at_a, j, alive) for j in range(nv)]
+                        left = [load(builder, vector, lefts[m], at_a, j, None) for j in range(nv)]
                     else:
                         left = [broadcast(builder, vector, builder.load(builder.gep(lefts[m], [at_a])))] * nv
                     for j in range(nv):

@@ -45,7 +45,7 @@ def adjoint(g, dtype, relu, packed, room):
 
 
 def _one_by_one(phases):
-    """Return the function that runs the phases: they share the memory of packed weights."""
+    """Return the function that runs the phases: they share the memory of panels."""
     if len(phases) == 1:
         return phases[0]
 

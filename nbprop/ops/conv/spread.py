@@ -83,7 +83,7 @@ def settle(spread, g, dtype, packed):
 @functools.cache
 def _driver(mr, nv):
     """Make the driver for one tile size."""
-    product = simd.product(mr, nv, False)
+    product = simd.product(mr, nv)
 
     @jit.driver
     def spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, waiting, task,

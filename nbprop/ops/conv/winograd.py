@@ -30,6 +30,7 @@ from nbprop.ops import simd
 from nbprop.ops.flat import share
 from nbprop.ops.panels import transpose_panel
 from nbprop.ops.queue import take as take_item
+from nbprop.ops.queue import upcoming
 from nbprop.ops.sandwich import clipped, sandwich
 
 __all__ = ["A", "B", "G", "Tiling", "all_phases", "blocked", "output_tile", "rows_of", "staged", "tile_reader",
@@ -257,7 +258,7 @@ def rows_of(first, last, H, W, C, step, g):
 @functools.cache
 def _sums(mr, nv):
     """Make the product of a block's tiles by a panel of weights at one point."""
-    micro_kernel = simd.product(mr, nv, False)
+    micro_kernel = simd.product(mr, nv)
 
     @jit.kernel
     def multiply(v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
@@ -300,15 +301,15 @@ def blocked(m, mr, nv, short=False):
         v, products = room[: points * sv], room[points * sv : points * (sv + sp)]
         zeros = edge[edge.size - lanes :]
         simd.clear(zeros, 0, lanes)
-        if own:
+        block = take_item(waiting, blocks, task, tasks)
+        if own and block < blocks:
             u = room[room.size - panels * points * su :]
             for item in range(panels * S):
                 panel, phase = item // S, item % S
                 weights_of_panel(w, exchanged, phases[phase, 2:], g, panel * P, P, 0, g.C, room,
                                  u, panel * points * su + phase * g.C * P, su, lanes)
-        block = take_item(waiting, blocks, task, tasks)
         while block < blocks:
-            following = take_item(waiting, blocks, task, tasks)
+            following = upcoming(waiting, blocks, task, tasks)
             first, last = block * g.TB, min((block + 1) * g.TB, g.TILES)
             for tile in range(first, last):
                 take(x, g, phases, tile, zeros, v, (tile - first) * S * g.CP, sv, lanes)
@@ -321,7 +322,7 @@ def blocked(m, mr, nv, short=False):
                              point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
                 give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
-            block = following
+            block = take_item(waiting, blocks, task, tasks)
 
     return correlate
 
@@ -334,7 +335,7 @@ def staged(m, mr, nv):
     transformed weights, n^2 numbers for r^2, never reach memory. Where tasks outnumber panels, `groups` of tiles
     share one.
     """
-    micro_kernel, weights_of_panel = simd.product(mr, nv, False), _kernel_transform(m)
+    micro_kernel, weights_of_panel = simd.product(mr, nv), _kernel_transform(m)
     take_tile, give = all_phases(m), _tile_writer(m)
     points = len(B[m]) ** 2
 

@@ -31,7 +31,7 @@ def _steps(m, mr, nv):
     multiply    add their products, point by point, to the sums (or with `begins` set them)
     give        dw = G^T sums G, or with `more` add it to dw; each phase has its own channels in v, and taps in dw
     """
-    micro_kernel = simd.product(mr, nv, False)
+    micro_kernel = simd.product(mr, nv)
     take_x, take_dy = all_phases(m), tile_reader(transposed(A[m]), m)
     back, r, n = sandwich(transposed(G[m])), len(G[m][0]), len(B[m])
     points = n**2
@@ -96,7 +96,7 @@ def accumulate(m, mr, nv):
     Within a chunk each `run` of tiles is summed apart: in float32 a sum's error grows with its length.
     """
     transform, multiply, give = _steps(m, mr, nv)
-    add_rows = simd.product(1, nv, True)
+    add_rows = simd.product(1, nv)
     n, r = len(B[m]), len(G[m][0])
     points = n**2
 

@@ -21,9 +21,8 @@ class Workspace:
 
     def __init__(self, g, dtype):
         self._g, self._dtype, self._states = g, dtype, {}
-        # Whether any pass is work for several threads: none has more operations, nor does packing count as more.
-        pixels = g.N * max(g.H, g.OH) * max(g.W, g.OW)
-        self._splits = dense.splits(g.weights * max(2 * pixels, 4))
+        # Whether any pass is work for several threads: none has more operations.
+        self._splits = dense.splits(2 * g.weights * g.N * max(g.H, g.OH) * max(g.W, g.OW))
         self._now()  # borrows before anybody keeps this: memory that grows ends what was kept
 
     def settled(self, settle, relu=False):
@@ -36,7 +35,8 @@ class Workspace:
 
     def _now(self):
         """Return the memory, and the passes settled on it, for the threads and the algorithm of now."""
-        state = choose.forced(), jit.threads() if self._splits else None
+        forced = choose.forced()
+        state = forced, jit.threads() if self._splits or forced else None
         found = self._states.get(state)
         if found is None:
             memory, *room = scratch.borrow(_sizes(self._g, self._dtype), self._dtype)
