@@ -169,7 +169,7 @@ def _driver(mr, nv, kw):
                 # The pixels of the task's next block come from memory while this one's are multiplied.
                 ahead, ask, after = 0, 0, following // shares // p.G
                 if following < items and after != block:
-                    ahead, stop = dense.pixels_of(p, after)
+                    ahead, stop = dense.pixels_of(numbers, after)
                     rows = max(regions[last - 1, 1] - regions[first, 0], 1)
                     ask = (stop - ahead + rows * unit - 1) // (rows * unit)
                     ahead += ((item - begin) * rows - regions[first, 0]) * ask

@@ -165,9 +165,10 @@ def blocks(p):
     return -(-p.N // p.NB) * bands(p)
 
 
-@jit.scalar
-def pixels_of(p, block):
+@jit.kernel
+def pixels_of(numbers, block):
     """Return where in x the pixels that a block reads begin and end, up to their whole rows."""
+    p = fields(numbers)
     bands = (p.OH + p.RB - 1) // p.RB
     n0, band = block // bands * p.NB, block % bands
     first = max(band * p.RB * p.SH - p.TOP, 0)
