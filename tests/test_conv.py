@@ -176,7 +176,8 @@ def test_cuts_reach_the_edges():
         (p, _, _, _, khb, runb), weight = plans(x_shape, w_shape, arguments, np.float32)
         assert (p.RB, p.NB, khb) == (3, 1, 1)  # five rows of x: bands of three
         assert 0 < runb < 3 * 37  # slices within a run of (kw, c)
-        assert 1 < weight.p.RB < 9 and (weight.p.NB, weight.chunks) == (1, 8)  # a power of two
+        assert 1 < weight.p.RB < 9 and weight.p.NB == 1
+        assert weight.chunks in (8, 16)  # a power of two, of 15 or 25 blocks: wider panels have fewer pixels
         check(x_shape, w_shape, arguments, np.float32)
     three = 3 * 72 * 512  # pixels, and more bytes than a panel's and its lines take
     with cut({**constants, "dense._BLOCK": 37 * 72 * 4 * 3, "outer._FIRST": three, "outer._BLOCK": 1 << 20}):

@@ -99,9 +99,9 @@ def panel_width(p, dtype):
 
 
 def panels_size(p, dtype):
-    """Return the elements that packed weights take."""
+    """Return the elements that the packed weights of a single group take."""
     width = panel_width(p, dtype)
-    return p.G * -(-p.OG // width) * p.KH * p.KW * dense.depth(p) * width
+    return -(-p.OG // width) * p.KH * p.KW * p.CG * width
 
 
 def memory(p, dtype):
@@ -130,6 +130,8 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     in_place = (ldw == width and p.G == 1) or (p.OG % width == 0 and p.NB * p.RB * p.OW <= _IN_PLACE)
     size = 0 if p.LANEWISE or (in_place and phase is _FORWARD) else _panel_size(p, width)
     rooms = scratch[: tasks * size].reshape(tasks, size) if size else np.zeros((tasks, 0), dtype)
+    # One panel after another: packed they lie K P apart, in place P apart.
+    step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     # Whole blocks, if there are some for every task: their panels read the same pixels.
     unit = shares if dense.blocks(p) * p.G >= _UNITS * tasks else 1
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
@@ -137,23 +139,23 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
                  tasks)
     if not items:
         return lambda x, w, bias, y: None
-    return lambda x, w, bias, y: driver(x, y, w, ldw, bias, *arguments)
+    return lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)
 
 
 @functools.cache
 def _driver(mr, nv, kw):
     """Make the driver for one tile size, or for depthwise kernels of `kw` columns."""
-    sweep, take_panel = lanewise.sweep(kw) if kw else _sweep(mr, nv), simd.take_panel(nv, False)
+    sweep, fill = lanewise.sweep(kw) if kw else _sweep(mr, nv), _filler(nv)
 
     @jit.driver
-    def correlate_items(x, y, w, ldw, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, shares, khb, runb,
+    def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, shares, khb, runb,
                         floor, unit, waiting, task, tasks):
-        p, phase, L = dense.fields(numbers), numbers[numbers.size - 7 :], P // nv
+        p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
         items = (p.N + p.NB - 1) // p.NB * bands * p.G * shares
         units = (items + unit - 1) // unit
-        depth, room, held = p.KH * p.KW * p.CG, rooms[task], -1
+        room, held = rooms[task], -1
         begin = take(waiting, units, task, tasks) * unit
         while begin < items:
             following = upcoming(waiting, units, task, tasks) * unit
@@ -169,25 +171,37 @@ def _driver(mr, nv, kw):
                 # The pixels of the task's next block come from memory while this one's are multiplied.
                 ahead, ask, after = 0, 0, following // shares // p.G
                 if following < items and after != block:
-                    ahead, stop = dense.pixels_of(numbers, after)
-                    rows = max(regions[last - 1, 1] - regions[first, 0], 1)
-                    ask = (stop - ahead + rows * unit - 1) // (rows * unit)
+                    rows = regions[last - 1, 1] - regions[first, 0]
+                    ahead, ask = dense.ahead_of(numbers, after, rows * unit)
                     ahead += ((item - begin) * rows - regions[first, 0]) * ask
-                width = min(end * P, p.OG) - panel * P
-                weights, w0, row = w, panel * depth * P if ldw == P and not kw else o, ldw
+                width, index = min(end * P, p.OG) - panel * P, g * panels + panel
+                weights, w0, row = w, index * step, ldw
                 if room.size > 0:
                     weights, w0, row = room, 0, P
-                    if held != g * panels + panel:
-                        if phase[3]:
-                            exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG, p.CG, panel * P, width, room, 0, P, L)
-                        else:
-                            take_panel(w, o, ldw, room, depth, bias, o, width)
-                        held = g * panels + panel
+                    if held != index:
+                        fill(w, ldw, numbers, g, panel * P, width, room, P, bias)
+                        held = index
                 sweep(x, a0, a_rows, weights, w0, row, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb,
                       runb, floor, ahead, ask)
             begin = take(waiting, units, task, tasks) * unit
 
     return correlate_items
+
+
+@functools.cache
+def _filler(nv):
+    """Make the kernel that fills a room with a panel of a group, the channels from c on."""
+    take_panel = simd.take_panel(nv, False)
+
+    @jit.kernel
+    def fill(w, ldw, numbers, g, c, width, room, P, bias):
+        p, phase = dense.fields(numbers), numbers[numbers.size - _FORWARD.size :]
+        if phase[3]:
+            exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG, p.CG, c, width, room, 0, P, P // nv)
+        else:
+            take_panel(w, g * p.OG + c, ldw, room, p.KH * p.KW * p.CG, bias, 0, width)
+
+    return fill
 
 
 def _sweep(mr, nv):

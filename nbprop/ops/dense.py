@@ -27,7 +27,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["Correlation", "Region", "bands", "block", "blocks", "cache", "depth", "fields", "operations", "pixels_of",
+__all__ = ["Correlation", "Region", "ahead_of", "bands", "block", "blocks", "cache", "depth", "fields", "operations",
            "regions", "splits", "tile", "worth_threads"]
 
 
@@ -166,8 +166,8 @@ def blocks(p):
 
 
 @jit.kernel
-def pixels_of(numbers, block):
-    """Return where in x the pixels that a block reads begin and end, up to their whole rows."""
+def ahead_of(numbers, block, asking):
+    """Return where in x what a block reads begins, up to whole rows, and how much of it each of so many asks for."""
     p = fields(numbers)
     bands = (p.OH + p.RB - 1) // p.RB
     n0, band = block // bands * p.NB, block % bands
@@ -175,8 +175,7 @@ def pixels_of(numbers, block):
     rows = max(min((p.RB - 1) * p.SH + (p.KH - 1) * p.DH + 1, p.H - first), 0)
     if bands == 1:
         first, rows = 0, min(p.NB, p.N - n0) * p.H
-    begin = (n0 * p.H + first) * p.W * p.C
-    return begin, begin + rows * p.W * p.C
+    return (n0 * p.H + first) * p.W * p.C, rows * p.W * p.C // max(asking, 1) + 1
 
 
 class Region(NamedTuple):

@@ -234,8 +234,7 @@ def _driver(mr, nv, lanewise):
                 # What is copied next comes from memory while this is multiplied.
                 ahead, ask, after = 0, 0, part + 1 if part + 1 < stop else share(count, following // units, chunks)[0]
                 if after < count and after != held:
-                    ahead, far = dense.pixels_of(numbers, after)
-                    ask = (far - ahead) // (a_rows.size * (last - first)) + 1
+                    ahead, ask = dense.ahead_of(numbers, after, a_rows.size * (last - first))
                 a0, a1, a2, b1, b2 = rows * columns * pitch, p.SH * columns * pitch, p.SW * pitch, n2 * P, P
                 if n2 == 1:  # one column (a linear layer) is a long loop over rows
                     n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1

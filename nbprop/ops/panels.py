@@ -26,19 +26,26 @@ def transpose_panel(w, source, stride, packed, target, count, width, P, L):
                     packed[target + o * P + j] = w[source + j * stride + o] if j < width else 0
 
 
-@jit.kernel
-def exchange_panel(w, phase, CG, O, begin, OG, c, width, target, start, P, L):
-    """Fill the panel target[start ..] for the input gradient of one stride phase.
+@jit.scalar
+def _tap(phase, tap):
+    """Return which of a kernel's KH KW taps is one of a phase's, counted in reverse.
 
-    `w` is flat, in the memory order KH, KW, C / G, O. `phase` is (KW, KH0, KHS, TH, KW0, KWS, TW): its
-    taps are kh = KH0 + KHS t for t < TH, last first, and kw alike. The panel's channels are c .. c + width - 1, and its
-    sums run over the OG output channels from `begin` on.
+    `phase` is (KW, KH0, KHS, TH, KW0, KWS, TW): its taps are kh = KH0 + KHS t for t < TH, and kw alike.
     """
     KW, KH0, KHS, TH, KW0, KWS, TW = phase[0], phase[1], phase[2], phase[3], phase[4], phase[5], phase[6]
-    for tap in range(TH * TW):
-        kh = KH0 + KHS * (TH - 1 - tap // TW)
-        kw = KW0 + KWS * (TW - 1 - tap % TW)
-        transpose_panel(w, ((kh * KW + kw) * CG + c) * O + begin, O, target, start + tap * OG * P, OG, width, P, L)
+    return (KH0 + KHS * (TH - 1 - tap // TW)) * KW + KW0 + KWS * (TW - 1 - tap % TW)
+
+
+@jit.kernel
+def exchange_panel(w, phase, CG, O, begin, OG, c, width, target, start, P, L):
+    """Fill the panel target[start ..] for the input gradient of one stride phase (see _tap).
+
+    `w` is flat, in the memory order KH, KW, C / G, O. The panel's channels are c .. c + width - 1, and its sums run
+    over the OG output channels from `begin` on.
+    """
+    for tap in range(phase[3] * phase[6]):
+        source = (_tap(phase, tap) * CG + c) * O + begin
+        transpose_panel(w, source, O, target, start + tap * OG * P, OG, width, P, L)
 
 
 @jit.kernel
@@ -52,8 +59,5 @@ def exchange_panels(w, phase, CG, OG, packed, P, L):
 @jit.kernel
 def reverse_taps(w, packed, C, phase):
     """Copy the taps of a depthwise kernel (flat, memory KH, KW, 1, C), a row each, in the phase's order."""
-    KW, KH0, KHS, TH, KW0, KWS, TW = phase[0], phase[1], phase[2], phase[3], phase[4], phase[5], phase[6]
-    for tap in range(TH * TW):
-        kh = KH0 + KHS * (TH - 1 - tap // TW)
-        kw = KW0 + KWS * (TW - 1 - tap % TW)
-        simd.copy(w, (kh * KW + kw) * C, packed, tap * C, C)
+    for tap in range(phase[3] * phase[6]):
+        simd.copy(w, _tap(phase, tap) * C, packed, tap * C, C)

@@ -135,8 +135,8 @@ def _emit_resident(rows, depth, context, builder, args):
 def take_panel(nv, summed):
     """Make target[i][lane] = source[start + i step + lane], nv vectors of lanes.
 
-    With `summed` the sum over i is added to sums[o + lane]. Lanes from `width` on become 0 in `target`; they are not
-    read, nor summed.
+    With `summed` the sum over i is added to sums[o + lane], which is else not touched. Lanes from `width` on become 0
+    in `target`; they are not read, nor summed.
     """
 
     @intrinsic
@@ -163,8 +163,8 @@ def _emit_take(nv, summed, context, builder, args):
                 for j in range(nv):
                     value = load(builder, vector, source, at, j, alive)
                     store(builder, value, target, into, j, None)
-                    for total in totals[j : j + 1]:
-                        builder.store(builder.fadd(builder.load(total), value), total)
+                    if summed:
+                        builder.store(builder.fadd(builder.load(totals[j]), value), totals[j])
     if summed:
         store_narrow(builder, [[builder.load(total) for total in totals]], sums, [o], width)
 

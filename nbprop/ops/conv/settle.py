@@ -11,7 +11,8 @@ from nbprop.ops.conv import choose, fast, plan, spread, wide
 
 __all__ = ["adjoint", "forward", "weight"]
 
-def forward(g, dtype, relu, packed, room):
+
+def forward(g, dtype, relu, memory, room):
     """Return the forward pass as a function of x, w, b and y (flat)."""
     least = _floor(dtype, relu)
     m = choose.winograd_tile("forward", g)
@@ -20,11 +21,11 @@ def forward(g, dtype, relu, packed, room):
         return lambda x, w, b, y: fast.correlate(x, w, False, b, y, passes, room, least)
     several = wide.forward(g, dtype, choose.exact())
     if several:
-        return wide.settle(several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), dtype, packed, least)
-    return correlate.settle(plan.forward(g), g.O, dtype, least, packed)
+        return wide.settle(several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), dtype, memory, least)
+    return correlate.settle(plan.forward(g), g.O, dtype, least, memory)
 
 
-def adjoint(g, dtype, relu, packed, room):
+def adjoint(g, dtype, relu, memory, room):
     """Return the input gradient + b, or its positive part, as a function of dy, w, b and dx (flat).
 
     With a bias it is a transposed convolution's forward pass.
@@ -36,12 +37,12 @@ def adjoint(g, dtype, relu, packed, room):
         return lambda dy, w, b, dx: fast.correlate(dy, w, True, b, dx, passes, room, least)
     columns = None if relu else spread.phases(g, dtype, choose.exact())
     if columns:
-        return _one_by_one([spread.settle(each, g, dtype, packed) for each in columns])
+        return _one_by_one([spread.settle(each, g, dtype, memory) for each in columns])
     several = wide.phases(g, dtype, choose.exact())
     if several:
         steps = g.KW * g.C * g.O, g.C * g.O, 1, g.O
-        return _one_by_one([wide.settle(each, g.O, steps, dtype, packed, least) for each in several])
-    return _one_by_one([_settle_phase(g, p, taps, dtype, least, packed) for p, taps in plan.phases(g)])
+        return _one_by_one([wide.settle(each, g.O, steps, dtype, memory, least) for each in several])
+    return _one_by_one([_settle_phase(g, p, taps, dtype, least, memory) for p, taps in plan.phases(g)])
 
 
 def _one_by_one(phases):
@@ -56,15 +57,15 @@ def _one_by_one(phases):
     return run
 
 
-def _settle_phase(g, p, taps, dtype, least, packed):
+def _settle_phase(g, p, taps, dtype, least, memory):
     phase = np.array([g.KW, *taps])
     if not p.LANEWISE:
-        return correlate.settle(p, 0, dtype, least, packed, phase)
+        return correlate.settle(p, 0, dtype, least, memory, phase)
     product = correlate.settle(p, p.C, dtype, least)
 
     def run(dy, w, b, dx):
-        panels.reverse_taps(w, packed, p.C, phase)
-        product(dy, packed, b, dx)
+        panels.reverse_taps(w, memory, p.C, phase)
+        product(dy, memory, b, dx)
 
     return run
 

@@ -45,7 +45,7 @@ class Workspace:
 
 
 def _sizes(g, dtype):
-    """Return the elements of the memory for packed weights or partial sums, and of Winograd's arrays if it serves."""
+    """Return the elements of the memory for panels or partial sums, and of Winograd's arrays if it serves."""
     p = plan.forward(g)
     panels = [correlate.memory(q, dtype) for q in (p, *(phase.correlation for phase in plan.phases(g)))]
     rooms = []
