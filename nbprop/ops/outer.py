@@ -68,7 +68,7 @@ def plan(p, dtype):
     if dense.operations(p) > _FITTING:
         mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
     P = nv * simd.lanes(np.dtype(dtype))
-    pitch = _pitch(p.C, itemsize)
+    pitch = p.C if p.LANEWISE and p.C <= P else _pitch(p.C, itemsize)  # a tile reads whole pixels then
     p = _block(p, P, pitch, itemsize)
     weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * itemsize
     chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), p.N * p.OH * p.OW // _PIXELS))
@@ -94,6 +94,8 @@ def _block(p, P, pitch, itemsize):
     """Return `p` with its block sizes filled in."""
     rows, columns = _extent(p, p.OH)
     pixels = _FIRST // (P * itemsize + _LINES)
+    if p.LANEWISE:  # too few tiles run over a panel for it to be worth the first cache
+        pixels = max(pixels, min(_BLOCK // (P * itemsize), p.N * p.OH * p.OW // _CHUNKS))
     # Where pixels of y are dear in x, fewer fit.
     dear = max(rows * columns, 1) * pitch * itemsize / max(p.OH * p.OW, 1)
     pixels = max(min(pixels, int(_BLOCK / dear)), min(_FEWEST, pixels), 1)
