@@ -109,11 +109,12 @@ print("compared")
 def cut(constants):
     """Cut dense ops by other constants, {"dense._BLOCK": ...}: tiny arrays then cross every edge of a plan."""
     from nbprop import scratch
-    from nbprop.ops import correlate, dense, outer
+    from nbprop.ops import correlate, dense, lanewise_outer, outer
     from nbprop.ops.conv import spread, wide
 
-    modules = {"dense": dense, "correlate": correlate, "outer": outer, "spread": spread, "wide": wide}
-    cached = correlate.plan, outer.plan, wide.forward, wide.phases, spread.phases
+    modules = {"dense": dense, "correlate": correlate, "outer": outer, "lanewise_outer": lanewise_outer,
+               "spread": spread, "wide": wide}  # fmt: skip
+    cached = correlate.plan, outer.plan, lanewise_outer.plan, wide.forward, wide.phases, spread.phases
     with pytest.MonkeyPatch.context() as patch:
         for name, value in constants.items():
             module, constant = name.split(".")

@@ -138,6 +138,10 @@ cuts = st.fixed_dictionaries({
     "outer._PANELS": st.sampled_from([1, 8]),
     "outer._PIXELS": st.sampled_from([1, 10, 256]),
     "outer._PARTIALS": st.sampled_from([1, 1 << 21]),
+    "lanewise_outer._CHUNKS": st.sampled_from([1, 3, 32]),
+    "lanewise_outer._ITEMS": st.sampled_from([1, 4]),
+    "lanewise_outer._PIXELS": st.sampled_from([1, 256]),
+    "lanewise_outer._ROWS": st.sampled_from([1, 4]),
 })  # fmt: skip
 
 

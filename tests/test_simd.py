@@ -15,13 +15,13 @@ from nbprop.ops import dense, simd
 
 ROOT = pathlib.Path(__file__).parents[1]
 on_x86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="x86 only")
-TILES = sorted({dense.tile(channels, np.dtype(dtype), lanewise) for channels in range(1, 200)
-                for dtype in (np.float32, np.float64) for lanewise in (False, True)})  # fmt: skip
+TILES = sorted({dense.tile(channels, np.dtype(dtype)) for channels in range(1, 200)
+                for dtype in (np.float32, np.float64)})  # fmt: skip
 
 
-def harness(mr, nv, lanewise):
+def harness(mr, nv):
     """The micro-kernel as a function: two tiles of it."""
-    product = simd.product(mr, nv, lanewise)
+    product = simd.product(mr, nv)
 
     @numba.njit
     def run(row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor):
@@ -31,7 +31,7 @@ def harness(mr, nv, lanewise):
     return run
 
 
-def expected(mr, lanewise, row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor):
+def expected(mr, row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor):
     """The docstring of `simd.product`, in plain Python."""
     c = c.copy()
     lane = np.arange(width)
@@ -39,16 +39,16 @@ def expected(mr, lanewise, row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c
         total = init[i0 + si * c_rows[m] + lane].astype(np.float64)
         for i in np.ndindex(*n):
             at = a0 + a_rows[m] + np.dot(i, sa)
-            total += np.float64(1) * a[at + lane * lanewise] * b[b0 + np.dot(i, sb) + lane]
+            total += np.float64(1) * a[at] * b[b0 + np.dot(i, sb) + lane]
         c[c0 + c_rows[m] + lane] = np.where(total < floor, floor, total)
     return c
 
 
-def problem(mr, P, dtype, narrow, lanewise, si, floor):
+def problem(mr, P, dtype, narrow, si, floor):
     """Operands with gaps everywhere, so that a wrong stride shows."""
-    random = rng(mr, P, narrow, lanewise, si)
+    random = rng(mr, P, narrow, si)
     n, width, row = (2, 3, 5), P - 1 - P // 3 if narrow else P, 2
-    sa, sb = (97, 31, 3 * P if lanewise else 3), (17 * P, 5 * P, P)
+    sa, sb = (97, 31, 3), (17 * P, 5 * P, P)
     a_rows = 7 * random.permutation(2 * mr + row)
     c_rows = (P + 3) * random.permutation(2 * mr + row)
     a = random.standard_normal(2 + a_rows.max() + 97 + 2 * 31 + 12 * P + P)
@@ -60,20 +60,19 @@ def problem(mr, P, dtype, narrow, lanewise, si, floor):
     return row, a, 2, a_rows, n, sa, b, 3, sb, init, i0, si, c, 1, c_rows, width, dtype(floor)
 
 
-@pytest.mark.parametrize("lanewise", [False, True], ids=["product", "lanewise"])
 @pytest.mark.parametrize("mr, nv", TILES)
-def test_tiles_as_reference(mr, nv, lanewise):
+def test_tiles_as_reference(mr, nv):
     dtype = np.float64 if (mr, nv) == TILES[0] else np.float32
-    run, P = harness(mr, nv, lanewise), nv * simd.lanes(np.dtype(dtype))
+    run, P = harness(mr, nv), nv * simd.lanes(np.dtype(dtype))
     for narrow, si, floor in [(False, 0, -np.inf), (False, 1, 0), (True, 1, -np.inf), (True, 0, 0)]:
-        arguments = problem(mr, P, dtype, narrow, lanewise, si, floor)
-        wanted = expected(mr, lanewise, *arguments)
+        arguments = problem(mr, P, dtype, narrow, si, floor)
+        wanted = expected(mr, *arguments)
         run(*arguments)
         np.testing.assert_allclose(arguments[-5], wanted, rtol=0, atol=100 * np.finfo(dtype).eps)
 
 
 def test_nan_passes_the_floor():
-    run, L = harness(1, 1, False), simd.lanes(np.dtype(np.float64))
+    run, L = harness(1, 1), simd.lanes(np.dtype(np.float64))
     row, one, b, c = np.zeros(2, np.int64), np.ones(1), np.arange(L) - 2.0, np.zeros(L)
     b[0] = np.nan
     run(0, one, 0, row, (1, 1, 1), (0, 0, 0), b, 0, (0, 0, 0), np.zeros(L), 0, 0, c, 0, row, L, 0.0)

@@ -119,21 +119,20 @@ def splits(count):
 
 
 @functools.cache
-def tile(channels, dtype, lanewise=False):
+def tile(channels, dtype):
     """Return (MR, NV): rows and vectors of the accumulator tile for so many output channels.
 
     MR x NV accumulators, NV vectors of b and one broadcast must fit the registers: 32 with AVX-512 or Arm, else 16.
     Measured on one core (Zen 5, 16 lanes, 270 GFLOP/s peak): 14x2, 9x3 and 6x4 98 %; with one vector each
     multiply-add needs a load of its own: 24x1 86 %, 14x1 72 %. 12x2 and 7x4 spill. Where the first cache has to be
     refilled meanwhile, the fewer loads of 6x4 tell (Emerald Rapids, 165 GFLOP/s peak: 9x3 145, 6x4 140, 14x2 125 to
-    130; whole convolutions of 64 channels and more, two threads, 1.1 to 1.4 times as fast as with 14x2). A lanewise
-    product loads per multiply-add anyway: few rows then keep the row pointers in registers (6x4 13 % faster).
+    130; whole convolutions of 64 channels and more, two threads, 1.1 to 1.4 times as fast as with 14x2).
     """
     vectors = -(-channels // simd.lanes(np.dtype(dtype)))
     rows, best = ({1: 24, 2: 14, 3: 9, 4: 6}, 4) if simd.registers() == 32 else ({1: 12, 2: 6, 3: 4}, 2)
     # Vectors that are computed, those beyond the last channel too; a tile of one vector runs at 86 / 98 of the others.
-    cost = {nv: -(-vectors // nv) * nv * (98 / 86 if nv == 1 and not lanewise else 1) for nv in rows}
-    nv = min(rows, key=lambda n: (cost[n], -n if lanewise else abs(n - best), -n))
+    cost = {nv: -(-vectors // nv) * nv * (98 / 86 if nv == 1 else 1) for nv in rows}
+    nv = min(rows, key=lambda n: (cost[n], abs(n - best), -n))
     return rows[nv], nv
 
 
@@ -147,7 +146,8 @@ def block(p, dtype, threads):
     # 64 channels and back 1.05 to 1.1 times as fast in halves (Emerald Rapids; on Zen 3 100 to 800 KiB were alike).
     limit, images = _BLOCK if p.KH * p.KW > 1 else _BLOCK // 2, -(-p.N * panels // items)
     if p.KH * p.KW * depth(p) * p.OG * itemsize > _LARGE_WEIGHTS:
-        images = max(images, -(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)))
+        worth = min(-(-_LARGE_WEIGHTS_PIXELS // max(p.OH * p.OW, 1)), -(-p.N * panels // threads))
+        images = max(images, worth)
         limit = max(limit, min(images * p.H * row, _LARGE_WEIGHTS_BLOCK))
     rows_fit = max((limit // row - p.DH * (p.KH - 1) - 1) // p.SH + 1, 1)
     rows_spread = max(p.OH * p.N * panels // items, _ROWS)

@@ -64,13 +64,13 @@ class Plan(NamedTuple):
 def plan(p, dtype):
     """Return the Plan of a weight gradient."""
     itemsize = np.dtype(dtype).itemsize
-    mr, nv = dense.tile(p.OG, dtype, p.LANEWISE)
+    mr, nv = dense.tile(p.OG, dtype)
     if dense.operations(p) > _FITTING:
-        mr = _fitting(mr, p.KH * p.KW * dense.depth(p))
+        mr = _fitting(mr, p.KH * p.KW * p.CG)
     P = nv * simd.lanes(np.dtype(dtype))
-    pitch = p.C if p.LANEWISE and p.C <= P else _pitch(p.C, itemsize)  # a tile reads whole pixels then
+    pitch = _pitch(p.C, itemsize)
     p = _block(p, P, pitch, itemsize)
-    weights = p.KH * p.KW * dense.depth(p) * p.G * p.OG * itemsize
+    weights = p.KH * p.KW * p.CG * p.G * p.OG * itemsize
     chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), p.N * p.OH * p.OW // _PIXELS))
     chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
     a_rows, c_rows = (np.pad(rows, (0, -rows.size % mr), mode="edge") for rows in _taps(p, pitch))
@@ -94,8 +94,6 @@ def _block(p, P, pitch, itemsize):
     """Return `p` with its block sizes filled in."""
     rows, columns = _extent(p, p.OH)
     pixels = _FIRST // (P * itemsize + _LINES)
-    if p.LANEWISE:  # too few tiles run over a panel for it to be worth the first cache
-        pixels = max(pixels, min(_BLOCK // (P * itemsize), p.N * p.OH * p.OW // _CHUNKS))
     # Where pixels of y are dear in x, fewer fit.
     dear = max(rows * columns, 1) * pitch * itemsize / max(p.OH * p.OW, 1)
     pixels = max(min(pixels, int(_BLOCK / dear)), min(_FEWEST, pixels), 1)
@@ -113,16 +111,16 @@ def _extent(p, rows):
 
 def _taps(p, pitch):
     """Return the places of the taps in a block, from a pixel's first one on, and in dw."""
-    kh, kw, c = (i.ravel() for i in np.indices((p.KH, p.KW, dense.depth(p))))
+    kh, kw, c = (i.ravel() for i in np.indices((p.KH, p.KW, p.CG)))
     columns = _extent(p, p.RB)[1]
     a_rows = (kh * p.DH * columns + kw * p.DW) * pitch + c
-    return a_rows, ((kh * p.KW + kw) * dense.depth(p) + c) * (p.G * p.OG)
+    return a_rows, ((kh * p.KW + kw) * p.CG + c) * (p.G * p.OG)
 
 
 def _sums(plan):
     """Return the elements of a chunk's weights and biases."""
     p = plan.p
-    return p.G * p.OG * (p.KH * p.KW * dense.depth(p) + 1)
+    return p.G * p.OG * (p.KH * p.KW * p.CG + 1)
 
 
 def _rooms(plan):
@@ -147,7 +145,7 @@ def settle(p, dtype, scratch):
     p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
     tasks = min(dense.worth_threads(dense.operations(p)), chunks * p.G * -(-p.OG // made.P))
     size, each = tasks * (block + panel), _sums(made)
-    driver = _driver(made.mr, made.nv, bool(p.LANEWISE))
+    driver = _driver(made.mr, made.nv)
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
                  scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks), queue(tasks), tasks)
     if not dense.blocks(p):
@@ -201,9 +199,9 @@ def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
 
 
 @functools.cache
-def _driver(mr, nv, lanewise):
+def _driver(mr, nv):
     """Make the driver for one tile size."""
-    product, take_panel = simd.product(mr, nv, lanewise), simd.take_panel(nv, True)
+    product, take_panel = simd.product(mr, nv), simd.take_panel(nv, True)
 
     @jit.driver
     def outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit,
@@ -246,7 +244,7 @@ def _driver(mr, nv, lanewise):
                     # db on the way: the sum of dy (seed 003, section 3.1.2)
                     take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, pixels, bias_sums, o, width)
                     init, i0, si = (zeros, 0, 0) if part == start else (sums, o, 1)
-                    product(0, a_rows.size, block, o if lanewise else index // panels * p.CG, a_rows, images, n1, n2,
+                    product(0, a_rows.size, block, index // panels * p.CG, a_rows, images, n1, n2,
                             a0, a1, a2, panel, 0, pixels // images * P, b1, b2, init, i0, si, sums, o, c_rows, width,
                             unbounded, x, ahead + (index - first) * a_rows.size * ask, ask)
             item = take(waiting, chunks * units, task, tasks)

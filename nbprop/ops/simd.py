@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 __all__ = ["apart", "at_least", "broadcast", "clear", "copy", "fetch", "fmuladd", "int64", "lanes", "load", "masks",
            "pointer_or_number", "prefetch", "product", "register", "registers", "rolled", "store", "store_narrow",
-           "take_panel", "transpose_square", "vector_bytes"]
+           "take_panel", "transpose_square", "vector_bytes", "zeros"]
 
 # LLVM's name of an element, and its bytes.
 _ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
@@ -66,11 +66,8 @@ def lanes(dtype) -> int:
 
 
 @functools.cache
-def product(mr, nv, lanewise=False):
+def product(mr, nv):
     """Make the micro-kernel with `mr` rows and `nv` vectors of accumulators.
-
-    With `lanewise` each lane has its own `a`, a vector a[... + j L .. + L] instead of one broadcast number: the
-    product of a depthwise convolution, whose channels do not mix.
 
     The tables `a_rows` and `c_rows` hold one offset per row and are read from their entry `row` on, tile after tile
     until `end` is reached. Rows may repeat (a tile that hangs over the end repeats its last row): each copy computes
@@ -88,11 +85,11 @@ def product(mr, nv, lanewise=False):
                      init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run):
         signature = types.void(row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
                                init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run)
-        name = f"{__name__}.product.{mr}.{nv}.{lanewise}"
-        return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv, lanewise))
+        name = f"{__name__}.product.{mr}.{nv}"
+        return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv))
 
     # Kernels that close over it are cached under a hash of its pickle, which holds a random identity; see jit.scalar.
-    micro_kernel._set_uuid(f"{__name__}.product({mr}, {nv}, {lanewise})")
+    micro_kernel._set_uuid(f"{__name__}.product({mr}, {nv})")
     return micro_kernel
 
 
@@ -189,7 +186,7 @@ def apart(name, emit, context, builder, signature, args):
     return context.get_dummy_value()
 
 
-def _emit(mr, nv, lanewise, context, builder, args):
+def _emit(mr, nv, context, builder, args):
     """Emit the whole product: tiles one after another, each with its accumulators, three loops and an epilogue."""
     (row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
      c, c0, c_rows, width, floor, ahead, f0, run) = args
@@ -223,12 +220,9 @@ def _emit(mr, nv, lanewise, context, builder, args):
                 at_b = builder.add(kb, builder.mul(k2, sb2))
                 right = [load(builder, vector, b, at_b, j, None) for j in range(nv)]
                 for m in range(mr):
-                    if lanewise:
-                        left = [load(builder, vector, lefts[m], at_a, j, None) for j in range(nv)]
-                    else:
-                        left = [broadcast(builder, vector, builder.load(builder.gep(lefts[m], [at_a])))] * nv
+                    left = broadcast(builder, vector, builder.load(builder.gep(lefts[m], [at_a])))
                     for j in range(nv):
-                        builder.store(fmuladd(builder, left[j], right[j], builder.load(acc[m][j])), acc[m][j])
+                        builder.store(fmuladd(builder, left, right[j], builder.load(acc[m][j])), acc[m][j])
 
         results = [[at_least(builder, builder.load(acc[m][j]), lowest) for j in range(nv)] for m in range(mr)]
         targets = [builder.add(c0, r) for r in targets]
@@ -440,7 +434,7 @@ def load(builder, vector, base, start, j, alive):
     at = _vector_at(builder, vector, base, start, j)
     if alive is None:
         return builder.load(at, align=_bytes(vector))
-    arguments = [at, _align(vector), alive[j], ir.Constant(vector, None)]
+    arguments = [at, _align(vector), alive[j], zeros(vector)]
     return _call(builder, f"llvm.masked.load.{_suffix(vector)}.p0", vector, arguments)
 
 
@@ -455,11 +449,16 @@ def store(builder, value, base, start, j, alive):
     _call(builder, f"llvm.masked.store.{_suffix(vector)}.p0", ir.VoidType(), arguments)
 
 
+def zeros(vector):
+    """Return a vector of zeros."""
+    return ir.Constant(vector, None)
+
+
 def broadcast(builder, vector, value):
     """Return a vector with `value` in every lane."""
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
-    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+    first = zeros(ir.VectorType(ir.IntType(32), vector.count))
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), first)
 
 
 def fmuladd(builder, x, y, z):

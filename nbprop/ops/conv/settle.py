@@ -6,7 +6,7 @@ Each is one dense correlation (or one per stride phase), unless Winograd's algor
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops import correlate, outer, panels
+from nbprop.ops import correlate, lanewise_outer, outer, panels
 from nbprop.ops.conv import choose, fast, plan, spread, wide
 
 __all__ = ["adjoint", "forward", "weight"]
@@ -84,4 +84,5 @@ def weight(g, dtype, relu, sums, room):
     several = wide.forward(g, dtype, choose.exact())
     if several:
         return wide.settle_gradient(several, dtype, sums)
-    return outer.settle(plan.forward(g), dtype, sums)
+    p = plan.forward(g)
+    return (lanewise_outer if p.LANEWISE else outer).settle(p, dtype, sums)

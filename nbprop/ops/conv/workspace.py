@@ -1,7 +1,7 @@
 """A convolution's scratch memory, and its passes with all settled but their arrays."""
 
 from nbprop import jit, scratch
-from nbprop.ops import correlate, dense, outer
+from nbprop.ops import correlate, dense, lanewise_outer, outer
 from nbprop.ops.conv import choose, fast, plan, spread, wide
 from nbprop.ops.queue import queue
 
@@ -53,4 +53,5 @@ def _sizes(g, dtype):
         m = choose.winograd_tile(kind, g)
         for q in fast.passes(kind, g, m, dtype, jit.threads()) if m else ():
             rooms.append(fast.gradient_memory(q, dtype) if kind == "weight" else fast.memory(q, dtype))
-    return max(outer.memory(p, dtype), wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*rooms))
+    sums = (lanewise_outer if p.LANEWISE else outer).memory(p, dtype)
+    return max(sums, wide.size(g, dtype), spread.size(g, dtype), *panels), *map(max, zip(*rooms))
