@@ -128,6 +128,7 @@ cuts = st.fixed_dictionaries({
     "correlate._PANEL": st.sampled_from([1, 1000, 256 * 1024]),
     "correlate._IN_PLACE": st.sampled_from([0, 16, 1 << 40]),
     "correlate._UNITS": st.sampled_from([1, 4]),
+    "correlate._FAR": st.sampled_from([0, 1 << 40]),
     "correlate._LANEWISE_ITEMS": st.sampled_from([1, 64]),
     "correlate._LANEWISE_ROWS": st.sampled_from([1, 4]),
     "wide._OPERATIONS": st.sampled_from([0, 1 << 40]),
