@@ -51,7 +51,7 @@ def problem(mr, P, dtype, narrow, si, floor):
     sa, sb = (97, 31, 3), (17 * P, 5 * P, P)
     a_rows = 7 * random.permutation(2 * mr + row)
     c_rows = (P + 3) * random.permutation(2 * mr + row)
-    a = random.standard_normal(2 + a_rows.max() + 97 + 2 * 31 + 12 * P + P)
+    a = random.standard_normal(2 + a_rows.max() + 97 + 2 * 31 + 4 * 3 + 1)
     b = random.standard_normal(3 + 17 * P + 2 * 5 * P + 4 * P + P)
     c = random.standard_normal(1 + c_rows.max() + P)
     init = c if si else random.standard_normal(4 + P)

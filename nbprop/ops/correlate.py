@@ -56,7 +56,7 @@ def plan(p, dtype, threads):
         p = dense.block(p, dtype, threads)
     mr, nv = _tile(p, dtype)
     width = nv * simd.lanes(dtype) * dtype.itemsize
-    taps, run = (1, p.KW * dense.depth(p)) if _merged(p) else (p.KW, dense.depth(p))
+    taps, run = 1 if _merged(p) else p.KW, _run(p)
     khb = max(1, _PANEL // max(taps * run * width, 1))
     slices = -(-taps * run * width // _PANEL)
     runb = max(64, -(-run // slices)) if slices > 1 else run
@@ -70,6 +70,11 @@ def _tile(p, dtype):
 def _merged(p):
     """Without dilation (kw, c) is one contiguous run of image and weights, if no other group lies between."""
     return p.DW == 1 and p.G == 1
+
+
+def _run(p):
+    """Return how many weights of an output channel are multiplied in one run."""
+    return p.KW * dense.depth(p) if _merged(p) else dense.depth(p)
 
 
 def _tables(p, mr):
@@ -138,9 +143,10 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     step = p.KH * p.KW * p.CG * width if ldw == width and not p.LANEWISE else width
     # Whole blocks, if there are some for every task: their panels read the same pixels.
     unit = shares if dense.blocks(p) * p.G >= _UNITS * tasks else 1
+    slices = 0 if p.LANEWISE or p.N * p.H * p.W * p.C <= _FAR else -(-p.KH // khb) * -(-_run(p) // runb)
     driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    arguments = (np.array([*p, *phase], np.int64), *tables, rooms, width, shares, khb, runb, floor, unit,
-                 p.N * p.H * p.W * p.C > _FAR, queue(tasks), tasks)
+    arguments = (np.array([*p, *phase], np.int64), *tables, rooms, width, shares, khb, runb, floor, unit, slices,
+                 queue(tasks), tasks)
     if not items:
         return lambda x, w, bias, y: None
     return lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)
@@ -153,7 +159,7 @@ def _driver(mr, nv, kw):
 
     @jit.driver
     def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, shares, khb, runb,
-                        floor, unit, far, waiting, task, tasks):
+                        floor, unit, slices, waiting, task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
@@ -174,9 +180,8 @@ def _driver(mr, nv, kw):
                 y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH + o
                 # The pixels of the task's next block come from memory while this one's are multiplied.
                 ahead, ask, after = 0, 0, following // shares // p.G
-                if far and following < items and after != block:
+                if slices and following < items and after != block:
                     rows = regions[last - 1, 1] - regions[first, 0]
-                    slices = _slices(p, khb, runb)
                     ahead, ask = dense.ahead_of(numbers, after, rows * slices * unit)
                     ahead += ((item - begin) * rows * slices - regions[first, 0]) * ask
                 width, index = min(end * P, p.OG) - panel * P, g * panels + panel
@@ -191,13 +196,6 @@ def _driver(mr, nv, kw):
             begin = take(waiting, units, task, tasks) * unit
 
     return correlate_items
-
-
-@jit.scalar
-def _slices(p, khb, runb):
-    """Return how many slices of the weights a sweep has."""
-    run = p.KW * p.CG if p.DW == 1 and p.G == 1 else p.CG
-    return (max(p.KH, 1) + khb - 1) // khb * ((max(run, 1) + runb - 1) // runb)
 
 
 @functools.cache
@@ -224,10 +222,8 @@ def _sweep(mr, nv):
     def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask):
         merged = p.DW == 1 and p.G == 1
         rows = regions[regions.shape[0] - 1, 1] - regions[0, 0]
-        ahead -= rows * ask
         for slice_h in range(0, max(p.KH, 1), khb):
             for slice_k in range(0, max(p.KW * p.CG if merged else p.CG, 1), runb):
-                ahead += rows * ask
                 for region in range(regions.shape[0]):
                     first, last, kh0, kh1, kw0, kw1 = regions[region]
                     taps = 1 if merged else kw1 - kw0
@@ -247,5 +243,6 @@ def _sweep(mr, nv):
                     b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
                     product(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
                             init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * ask, ask)
+                ahead += rows * ask
 
     return sweep

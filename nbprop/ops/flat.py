@@ -6,7 +6,7 @@ import numpy as np
 
 from nbprop import jit, layout
 
-__all__ = ["flat", "flat_weights", "lines", "rows", "share", "stretch", "tasks"]
+__all__ = ["flat", "flat_weights", "lines", "power_of_two", "rows", "share", "stretch", "tasks"]
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 
@@ -39,6 +39,11 @@ def lines(x, axis):
 def tasks(elements):
     """Return the number of tasks to split element-wise work into; 1 says that one thread is faster."""
     return jit.threads() if elements > _SMALL else 1
+
+
+def power_of_two(most):
+    """Return the largest power of two that is at most `most`, or 1: equal shares for 2, 4, 8 ... threads."""
+    return 1 << (max(most, 1).bit_length() - 1)
 
 
 @jit.scalar

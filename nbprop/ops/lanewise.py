@@ -52,7 +52,6 @@ def _emit(taps, context, builder, args):
     vector = simd.register(context, a)
     lowest = simd.broadcast(builder, vector, floor)
     acc = [cgutils.alloca_once(builder, vector) for _ in range(ROWS)]
-    whole = builder.and_(channels, int64(-vector.count))
 
     def tap(left, at_a, at_b, alive):
         at_a = _opaque(builder, at_a)
@@ -61,7 +60,7 @@ def _emit(taps, context, builder, args):
             value = simd.load(builder, vector, left[m], at_a, 0, alive)
             builder.store(simd.fmuladd(builder, value, right, builder.load(acc[m])), acc[m])
 
-    def sums(left, channel, alive):
+    def sums(left, channel, lanes, alive):
         start = simd.load(builder, vector, init, builder.add(i0, channel), 0, alive)
         for m in range(ROWS):
             builder.store(start, acc[m])
@@ -86,13 +85,7 @@ def _emit(taps, context, builder, args):
             simd.fetch(builder, a, builder.add(following, left[0]),
                        builder.add(following, builder.add(left[-1], channels)))
         left, right = [builder.gep(a, [builder.add(a0, r)]) for r in left], [builder.add(c0, r) for r in right]
-        with cgutils.for_range_slice(builder, int64(0), whole, int64(vector.count)) as (channel, _):
-            for value, target in zip(sums(left, channel, None), right):
-                simd.store(builder, value, c, builder.add(target, channel), 0, None)
-        some = builder.sub(channels, whole)
-        with builder.if_then(builder.icmp_signed(">", some, int64(0))):
-            results = sums(left, whole, simd.masks(builder, some, vector.count, 1))
-            simd.store_narrow(builder, [[value] for value in results], c, [builder.add(r, whole) for r in right], some)
+        simd.by_vector(builder, vector, channels, c, right, functools.partial(sums, left))
 
 
 def _opaque(builder, number):

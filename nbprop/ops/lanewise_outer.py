@@ -8,7 +8,7 @@ by one column has a quicker way (see slide). Blocks of pixels are dealt to a fix
 added in order: the same bits for any number of threads.
 
 Copies of blocks, and tiles of five taps by four vectors, as `outer` has them, took 1.9 times as long on 64 channels of
-56 x 56, and 3.2 times on 512 of 7 x 7 (Emerald Rapids).
+56 x 56, and 2.3 times on 512 of 7 x 7 (Emerald Rapids).
 """
 
 import functools
@@ -21,8 +21,8 @@ from numba.extending import intrinsic
 
 from nbprop import jit
 from nbprop.ops import dense, simd, slide
-from nbprop.ops.flat import share
-from nbprop.ops.outer import add_chunks
+from nbprop.ops.flat import power_of_two, share
+from nbprop.ops.outer import in_chunks
 from nbprop.ops.queue import queue, take
 
 __all__ = ["memory", "plan", "settle"]
@@ -55,8 +55,7 @@ def plan(p):
     p = p._replace(NB=1, RB=max(1, min(p.OH, _ROWS)))
     bands = [dense.regions(p, band) for band in range(dense.bands(p))]
     ends = np.cumsum([0, *map(len, bands)])
-    chunks = max(1, min(_CHUNKS, dense.blocks(p), p.N * p.OH * p.OW // _PIXELS))
-    chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
+    chunks = power_of_two(min(_CHUNKS, dense.blocks(p), p.N * p.OH * p.OW // _PIXELS))
     kh, kw = (i.ravel() for i in np.indices((p.KH, p.KW)))
     mr = _tile(max(p.KH * p.KW, 1))
     a_rows, c_rows = (np.pad(rows, (0, -rows.size % mr), mode="edge") if rows.size else rows
@@ -91,23 +90,13 @@ def settle(p, dtype, scratch):
     groups = max(1, min(-(-p.C // L), _ITEMS * tasks // chunks))
     tasks = min(tasks, chunks * groups)
     arguments = each, np.array(p, np.int64), *tables, chunks, groups, L, queue(tasks), tasks
-    driver = _driver(0, p.KW, p.KH) if slide.fits(p) else _driver(mr, 0, 0)
-    if chunks == 1:
-        return lambda x, dy, dw, db: driver(x, dy, dw, db, *arguments)
-    partials = scratch[: chunks * each]  # flat, as another type would be another kernel to compile
-    biases, by_chunk = partials[each - p.C :], partials.reshape(chunks, each)
-
-    def run(x, dy, dw, db):
-        driver(x, dy, partials, biases, *arguments)
-        add_chunks(by_chunk, dw, db, tasks)
-
-    return run
+    driver = _driver(slide.sweep(p.KW, p.KH) if slide.fits(p) else _sweep(mr))
+    return in_chunks(driver, arguments, chunks, p.C, scratch[: chunks * each], tasks)
 
 
 @functools.cache
-def _driver(mr, kw, kh):
-    """Make the driver for one tile size, or for kernels of `kw` columns that slide."""
-    sweep = slide.sweep(kw, kh) if kw else _sweep(mr)
+def _driver(sweep):
+    """Make the driver for one sweep of a band."""
 
     @jit.driver
     def lanewise_outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, regions, kinds, chunks, groups, L,
@@ -144,6 +133,7 @@ def _add_pixels(dy, pixels, step, total):
             total[c] += line[c]
 
 
+@functools.cache
 def _sweep(mr):
     """Make the sweep of a band, region by region: all taps at once, or beside the borders one by one."""
     whole, single = _product(mr), _product(1)
@@ -186,9 +176,8 @@ def _emit(mr, context, builder, args):
     row, end, a, a0, a_rows, n1, n2, sa1, sa2, b, b0, sb1, sb2, c, c0, c_rows, channels = args
     int64, vector = simd.int64, simd.register(context, a)
     acc = [cgutils.alloca_once(builder, vector) for _ in range(mr)]
-    whole = builder.and_(channels, int64(-vector.count))
 
-    def sums(left, right, channel, alive):
+    def sums(left, right, channel, lanes, alive):
         for target, total in zip(right, acc):
             builder.store(simd.load(builder, vector, c, builder.add(target, channel), 0, alive), total)
         with simd.rolled(builder, n1) as i1:
@@ -206,10 +195,4 @@ def _emit(mr, context, builder, args):
         left, right = ([builder.load(builder.gep(t, [builder.add(first, int64(m))])) for m in range(mr)]
                        for t in (a_rows, c_rows))
         left, right = [builder.gep(a, [builder.add(a0, r)]) for r in left], [builder.add(c0, r) for r in right]
-        with cgutils.for_range_slice(builder, int64(0), whole, int64(vector.count)) as (channel, _):
-            for value, target in zip(sums(left, right, channel, None), right):
-                simd.store(builder, value, c, builder.add(target, channel), 0, None)
-        some = builder.sub(channels, whole)
-        with builder.if_then(builder.icmp_signed(">", some, int64(0))):
-            results = sums(left, right, whole, simd.masks(builder, some, vector.count, 1))
-            simd.store_narrow(builder, [[value] for value in results], c, [builder.add(r, whole) for r in right], some)
+        simd.by_vector(builder, vector, channels, c, right, functools.partial(sums, left, right))

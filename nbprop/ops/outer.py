@@ -25,10 +25,10 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops import dense, simd
-from nbprop.ops.flat import share
+from nbprop.ops.flat import power_of_two, share
 from nbprop.ops.queue import queue, take, upcoming
 
-__all__ = ["memory", "plan", "settle"]
+__all__ = ["add_chunks", "in_chunks", "memory", "plan", "settle"]
 
 # Pixels of a block: a panel of dy and a line or two per pixel of x fill the first cache. But x's block is to stay in
 # the second, for the panels to come. Zen 3, two threads, GFLOP/s with copies to without: 64 x 4 x 4 to 128 channels,
@@ -71,10 +71,9 @@ def plan(p, dtype):
     pitch = _pitch(p.C, itemsize)
     p = _block(p, P, pitch, itemsize)
     weights = p.KH * p.KW * p.CG * p.G * p.OG * itemsize
-    chunks = max(1, min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), p.N * p.OH * p.OW // _PIXELS))
-    chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
+    most = min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), p.N * p.OH * p.OW // _PIXELS)
     a_rows, c_rows = (np.pad(rows, (0, -rows.size % mr), mode="edge") for rows in _taps(p, pitch))
-    return Plan(p, mr, nv, a_rows, c_rows, pitch, P, chunks)
+    return Plan(p, mr, nv, a_rows, c_rows, pitch, P, power_of_two(most))
 
 
 def _fitting(mr, rows):
@@ -150,13 +149,21 @@ def settle(p, dtype, scratch):
                  scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks), queue(tasks), tasks)
     if not dense.blocks(p):
         return _clear
+    return in_chunks(driver, arguments, chunks, p.G * p.OG, scratch[size : size + chunks * each], tasks)
+
+
+def in_chunks(driver, arguments, chunks, channels, scratch, tasks):
+    """Return the function of x, dy, dw and db that adds what a driver sums, chunk by chunk, into `scratch`.
+
+    A chunk's sums are weights and, last, biases of so many channels; those of a single one are the gradients.
+    """
     if chunks == 1:
         return lambda x, dy, dw, db: driver(x, dy, dw, db, *arguments)
-    partials = scratch[size : size + chunks * each]  # flat, as another type would be another kernel to compile
-    biases, by_chunk = partials[each - p.G * p.OG :], partials.reshape(chunks, each)
+    by_chunk = scratch.reshape(chunks, -1)
+    biases = scratch[by_chunk.shape[1] - channels :]  # flat, as another type would be another kernel to compile
 
     def run(x, dy, dw, db):
-        driver(x, dy, partials, biases, *arguments)
+        driver(x, dy, scratch, biases, *arguments)
         add_chunks(by_chunk, dw, db, tasks)
 
     return run

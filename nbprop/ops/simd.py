@@ -20,9 +20,9 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["apart", "at_least", "broadcast", "clear", "copy", "fetch", "fmuladd", "int64", "lanes", "load", "masks",
-           "pointer_or_number", "prefetch", "product", "register", "registers", "rolled", "store", "store_narrow",
-           "take_panel", "transpose_square", "vector_bytes", "zeros"]
+__all__ = ["apart", "at_least", "broadcast", "by_vector", "clear", "copy", "fetch", "fmuladd", "int64", "lanes", "load",
+           "masks", "pointer_or_number", "prefetch", "product", "register", "registers", "rolled", "store",
+           "store_narrow", "take_panel", "transpose_square", "vector_bytes", "zeros"]
 
 # LLVM's name of an element, and its bytes.
 _ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
@@ -275,6 +275,23 @@ def _keep_rolled(builder, body):
 def at_least(builder, value, lowest):
     """Return the larger of the two: value < lowest is false for NaN, which therefore stays."""
     return builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+
+
+def by_vector(builder, vector, channels, c, targets, sums):
+    """Fill rows of c with all channels, vector by vector.
+
+    `sums(channel, lanes, alive)` emits one vector per row, of `lanes` channels from `channel` on; `alive` are their
+    masks, or None for whole vectors.
+    """
+    count = int64(vector.count)
+    whole = builder.and_(channels, int64(-vector.count))
+    with cgutils.for_range_slice(builder, int64(0), whole, count) as (channel, _):
+        for value, target in zip(sums(channel, count, None), targets):
+            store(builder, value, c, builder.add(target, channel), 0, None)
+    some = builder.sub(channels, whole)
+    with builder.if_then(builder.icmp_signed(">", some, int64(0))):
+        results = sums(whole, some, masks(builder, some, vector.count, 1))
+        store_narrow(builder, [[value] for value in results], c, [builder.add(t, whole) for t in targets], some)
 
 
 def store_narrow(builder, rows, c, targets, width):

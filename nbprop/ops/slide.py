@@ -79,7 +79,7 @@ def _emit(kh, kw, context, builder, args):
     acc = [[cgutils.alloca_once(builder, vector) for _ in range(kw)] for _ in range(kh)]
     seen = [cgutils.alloca_once(builder, vector) for _ in range(kw)]
     targets = [builder.add(c0, builder.mul(C, int64(t))) for t in range(kh * kw)]
-    whole, zero = builder.and_(channels, int64(-vector.count)), int64(0)
+    zero = int64(0)
     # Columns of x from 0 on that meet a new pixel of dy; the rest meets those seen before.
     fresh = _least(builder, W, _most(builder, builder.sub(OW, left), zero))
 
@@ -115,13 +115,7 @@ def _emit(kh, kw, context, builder, args):
                 column(builder.add(at_a, builder.mul(i, C)), simd.zeros(vector), alive)
         return [builder.load(total) for total in flat]
 
-    with cgutils.for_range_slice(builder, zero, whole, int64(vector.count)) as (channel, _):
-        for value, target in zip(sums(channel, int64(vector.count), None), targets):
-            simd.store(builder, value, c, builder.add(target, channel), 0, None)
-    some = builder.sub(channels, whole)
-    with builder.if_then(builder.icmp_signed(">", some, zero)):
-        results = sums(whole, some, simd.masks(builder, some, vector.count, 1))
-        simd.store_narrow(builder, [[value] for value in results], c, [builder.add(t, whole) for t in targets], some)
+    simd.by_vector(builder, vector, channels, c, targets, sums)
 
 
 def _most(builder, x, y):

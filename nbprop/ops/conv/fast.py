@@ -9,6 +9,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, outer, simd
 from nbprop.ops.conv import plan, winograd, winograd_weight
+from nbprop.ops.flat import power_of_two
 
 __all__ = ["TILE", "Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
            "weight_gradient"]
@@ -154,8 +155,7 @@ def _weight_pass(g, itemsize, mr, nv, P, phases, threads):
     byte, S = _points(g) * itemsize, len(phases)
     slab = max(1, min(_SUMS // (byte * S * g.C * P), g.OP // P)) * P
     spread = max(min(most, g.TILES // least) for most, least in _CHUNKS)
-    chunks = max(1, min(spread, _RESULTS // (itemsize * _weights(g, phases))))
-    chunks = 1 << (chunks.bit_length() - 1)  # a power of two: equal shares for 2, 4, 8 ... threads
+    chunks = power_of_two(min(spread, _RESULTS // (itemsize * _weights(g, phases))))
     rows = np.minimum(np.arange(-(-S * g.C // mr) * mr), S * g.C - 1)
     each = byte * (S * g.CP + slab)
     TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * S * g.C * slab) // each, -(-g.TILES // chunks)))
