@@ -18,7 +18,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, errors, types
 from numba.extending import intrinsic
 
-__all__ = ["call", "launcher", "prepare"]
+__all__ = ["address", "call", "launcher", "prepare"]
 
 _WORD = ir.IntType(64)
 _EACH = ir.FunctionType(ir.VoidType(), [_WORD, _WORD])  # (data, task)
@@ -82,13 +82,19 @@ def _symbol(function, signature):
 
     One that is not cached has a name of this process.
     """
-    function.compile(signature)
-    compiled, cells = function.overloads[signature], function._cache.cells
+    at, cells = address(function, signature), function._cache.cells
     identity = (function.py_func.__module__, function.py_func.__qualname__, id(function) if cells is None else cells,
                 signature)  # fmt: skip
     name = f"nbprop_{hashlib.sha256(repr(identity).encode()).hexdigest()[:32]}"
-    binding.add_symbol(name, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    binding.add_symbol(name, at)
     return name
+
+
+def address(function, signature):
+    """Compile, or load, a kernel for some types, and return where its machine code stands."""
+    function.compile(signature)
+    compiled = function.overloads[signature]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
 def _of_task(arguments):

@@ -70,17 +70,17 @@ def _any_order(numba_type):
     return numba_type.copy(layout="A") if several else numba_type
 
 
-def kernel(function=None, *, reassoc=False, allocates=False):
+def kernel(function=None, *, reassoc=False, allocates=False, from_python=True):
     """Compile a serial loop nest; `reassoc` lets a sum be reordered into vector lanes.
 
     It allocates nothing and returns no array, so arrays' references need no counting: Winograd's transform of a tile,
     handed to a function of its own, took 52 ns with it and takes 23 without (Zen 5). Only what users wrote may
-    allocate: kernels that call it say so.
+    allocate: kernels that call it say so. What Python never calls needs no wrapper to compile.
     """
     if function is None:
-        return functools.partial(kernel, reassoc=reassoc, allocates=allocates)
+        return functools.partial(kernel, reassoc=reassoc, allocates=allocates, from_python=from_python)
     flags = _FLAGS | {"reassoc"} if reassoc else _FLAGS
-    return _cached(_lazy(function, fastmath=flags, _nrt=allocates))
+    return _cached(_lazy(function, fastmath=flags, _nrt=allocates, no_cpython_wrapper=not from_python))
 
 
 def driver(function=None, *, allocates=False):

@@ -12,6 +12,7 @@ import pytest
 from oracle import rng
 
 from nbprop.ops import dense, simd
+from nbprop.ops.micro_kernel import multiply, product
 
 ROOT = pathlib.Path(__file__).parents[1]
 on_x86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="x86 only")
@@ -19,20 +20,15 @@ TILES = sorted({dense.tile(channels, np.dtype(dtype)) for channels in range(1, 2
                 for dtype in (np.float32, np.float64)})  # fmt: skip
 
 
-def harness(mr, nv):
-    """The micro-kernel as a function: two tiles of it."""
-    product = simd.product(mr, nv)
-
-    @numba.njit
-    def run(row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor):
-        product(row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
-                init, i0, si, c, c0, c_rows, width, floor, b, 0, 7)
-
-    return run
+@numba.njit
+def run(micro, mr, row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor):
+    """Two tiles of the micro-kernel, as a function."""
+    multiply(micro, row, row + mr + 1, a, a0, a_rows, n[0], n[1], n[2], sa[0], sa[1], sa[2], b, b0, sb[0], sb[1], sb[2],
+             init, i0, si, c, c0, c_rows, width, floor, b, 0, 7)
 
 
 def expected(mr, row, a, a0, a_rows, n, sa, b, b0, sb, init, i0, si, c, c0, c_rows, width, floor):
-    """The docstring of `simd.product`, in plain Python."""
+    """The docstring of `multiply`, in plain Python."""
     c = c.copy()
     lane = np.arange(width)
     for m in range(row, row + 2 * mr):
@@ -63,19 +59,19 @@ def problem(mr, P, dtype, narrow, si, floor):
 @pytest.mark.parametrize("mr, nv", TILES)
 def test_tiles_as_reference(mr, nv):
     dtype = np.float64 if (mr, nv) == TILES[0] else np.float32
-    run, P = harness(mr, nv), nv * simd.lanes(np.dtype(dtype))
+    micro, P = product(mr, nv, np.dtype(dtype)), nv * simd.lanes(np.dtype(dtype))
     for narrow, si, floor in [(False, 0, -np.inf), (False, 1, 0), (True, 1, -np.inf), (True, 0, 0)]:
         arguments = problem(mr, P, dtype, narrow, si, floor)
         wanted = expected(mr, *arguments)
-        run(*arguments)
+        run(micro, mr, *arguments)
         np.testing.assert_allclose(arguments[-5], wanted, rtol=0, atol=100 * np.finfo(dtype).eps)
 
 
 def test_nan_passes_the_floor():
-    run, L = harness(1, 1), simd.lanes(np.dtype(np.float64))
+    micro, L = product(1, 1, np.dtype(np.float64)), simd.lanes(np.dtype(np.float64))
     row, one, b, c = np.zeros(2, np.int64), np.ones(1), np.arange(L) - 2.0, np.zeros(L)
     b[0] = np.nan
-    run(0, one, 0, row, (1, 1, 1), (0, 0, 0), b, 0, (0, 0, 0), np.zeros(L), 0, 0, c, 0, row, L, 0.0)
+    run(micro, 1, 0, one, 0, row, (1, 1, 1), (0, 0, 0), b, 0, (0, 0, 0), np.zeros(L), 0, 0, c, 0, row, L, 0.0)
     np.testing.assert_array_equal(c, [np.nan, 0, *range(L - 2)])
 
 
@@ -98,6 +94,7 @@ def test_tiles_fit_the_registers():
     for mr, nv in TILES:
         assert mr * nv + nv + 1 <= simd.registers() or nv == 1  # a single vector of b can be read from memory
         assert mr * nv < simd.registers()
+        assert nv <= simd.VECTORS
 
 
 @on_x86

@@ -8,6 +8,7 @@ from nbprop import jit
 from nbprop.bench import clock
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import share
+from nbprop.ops.micro_kernel import multiply, product
 
 __all__ = ["copy_seconds", "peak_gflops"]
 
@@ -21,13 +22,14 @@ def peak_gflops(threads):
     vectors = 2
     width = vectors * simd.lanes(np.dtype(np.float32))
     mr, nv = dense.tile(width, np.float32)
+    micro = product(mr, nv, np.dtype(np.float32))
     rng = np.random.default_rng(0)
     a = rng.standard_normal((threads, mr * _K), np.float32)
     b = rng.standard_normal((threads, _K * width), np.float32)
     c = np.zeros((threads, mr * width), np.float32)
     a_rows, c_rows = np.arange(mr) * _K, np.arange(mr) * width
-    product = _product(mr, nv)
-    seconds = clock.best(lambda: product(a, a_rows, b, c, c_rows, width, np.float32(-np.inf), _CALLS, threads))
+    floor = np.float32(-np.inf)
+    seconds = clock.best(lambda: _repeat_product(micro, a, a_rows, b, c, c_rows, width, floor, _CALLS, threads))
     return 2 * threads * _CALLS * mr * width * _K / seconds / 1e9
 
 
@@ -40,20 +42,14 @@ def copy_seconds(nbytes, threads):
     return min(map(clock.best, copies))
 
 
-@functools.cache
-def _product(mr, nv):
-    """Make a driver in which each task repeats one product of its own."""
-    micro_kernel = simd.product(mr, nv)
-
-    @jit.driver
-    def repeat_product(a, a_rows, b, c, c_rows, width, floor, calls, task, tasks):
-        a, b, c = a[task], b[task], c[task]
-        depth = a.size // a_rows.size
-        for _ in range(calls):
-            micro_kernel(0, 1, a, 0, a_rows, 1, 1, depth, 0, 0, 1, b, 0, 0, 0, width,
-                         c, 0, 1, c, 0, c_rows, width, floor, a, 0, 0)
-
-    return repeat_product
+@jit.driver
+def _repeat_product(micro, a, a_rows, b, c, c_rows, width, floor, calls, task, tasks):
+    """Repeat one product, each task its own."""
+    a, b, c = a[task], b[task], c[task]
+    depth = a.size // a_rows.size
+    for _ in range(calls):
+        multiply(micro, 0, 1, a, 0, a_rows, 1, 1, depth, 0, 0, 1, b, 0, 0, 0, width,
+                 c, 0, 1, c, 0, c_rows, width, floor, a, 0, 0)
 
 
 @jit.driver

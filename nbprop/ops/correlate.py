@@ -8,6 +8,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, lanewise, simd
 from nbprop.ops.flat import share
+from nbprop.ops.micro_kernel import multiply, product
 from nbprop.ops.panels import exchange_panel
 from nbprop.ops.queue import queue, take, upcoming
 
@@ -144,22 +145,23 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     # Whole blocks, if there are some for every task: their panels read the same pixels.
     unit = shares if dense.blocks(p) * p.G >= _UNITS * tasks else 1
     slices = 0 if p.LANEWISE or p.N * p.H * p.W * p.C <= _FAR else -(-p.KH // khb) * -(-_run(p) // runb)
-    driver = _driver(mr, nv, max(p.KW, 1) if p.LANEWISE else 0)
-    arguments = (np.array([*p, *phase], np.int64), *tables, rooms, width, shares, khb, runb, floor, unit, slices,
-                 queue(tasks), tasks)
+    driver = _driver(max(p.KW, 1) if p.LANEWISE else 0)
+    micro = 0 if p.LANEWISE else product(mr, nv, dtype)
+    arguments = (np.array([*p, *phase], np.int64), *tables, rooms, width, width // nv, shares, khb, runb, floor, unit,
+                 slices, micro, queue(tasks), tasks)
     if not items:
         return lambda x, w, bias, y: None
     return lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)
 
 
 @functools.cache
-def _driver(mr, nv, kw):
-    """Make the driver for one tile size, or for depthwise kernels of `kw` columns."""
-    sweep, fill = lanewise.sweep(kw) if kw else _sweep(mr, nv), _filler(nv)
+def _driver(kw):
+    """Make the driver for depthwise kernels of `kw` columns, or with 0 for all that is dense."""
+    sweep = lanewise.sweep(kw) if kw else _sweep
 
     @jit.driver
-    def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, shares, khb, runb,
-                        floor, unit, slices, waiting, task, tasks):
+    def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, L, shares, khb,
+                        runb, floor, unit, slices, micro, waiting, task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
@@ -189,60 +191,53 @@ def _driver(mr, nv, kw):
                 if room.size > 0:
                     weights, w0, row = room, 0, P
                     if held != index:
-                        fill(w, ldw, numbers, g, panel * P, width, room, P, bias)
+                        _fill(w, ldw, numbers, g, panel * P, width, room, P, L, bias)
                         held = index
                 sweep(x, a0, a_rows, weights, w0, row, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb,
-                      runb, floor, ahead, ask)
+                      runb, floor, ahead, ask, micro)
             begin = take(waiting, units, task, tasks) * unit
 
     return correlate_items
 
 
-@functools.cache
-def _filler(nv):
-    """Make the kernel that fills a room with a panel of a group, the channels from c on."""
-    take_panel = simd.take_panel(nv, False)
-
-    @jit.kernel
-    def fill(w, ldw, numbers, g, c, width, room, P, bias):
-        p, phase = dense.fields(numbers), numbers[numbers.size - _FORWARD.size :]
-        if phase[3]:
-            exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG, p.CG, c, width, room, 0, P, P // nv)
-        else:
-            take_panel(w, g * p.OG + c, ldw, room, p.KH * p.KW * p.CG, bias, 0, width)
-
-    return fill
+_take_panel = simd.take_panel(False)
 
 
-def _sweep(mr, nv):
-    """Make the sweep of one panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another."""
-    product = simd.product(mr, nv)
+@jit.kernel(from_python=False)
+def _fill(w, ldw, numbers, g, c, width, room, P, L, bias):
+    """Fill a room with a panel of a group, the channels from c on."""
+    p, phase = dense.fields(numbers), numbers[numbers.size - _FORWARD.size :]
+    if phase[3]:
+        exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG, p.CG, c, width, room, 0, P, L)
+    else:
+        _take_panel(w, g * p.OG + c, ldw, room, P, p.KH * p.KW * p.CG, bias, 0, width)
 
-    @jit.kernel
-    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask):
-        merged = p.DW == 1 and p.G == 1
-        rows = regions[regions.shape[0] - 1, 1] - regions[0, 0]
-        for slice_h in range(0, max(p.KH, 1), khb):
-            for slice_k in range(0, max(p.KW * p.CG if merged else p.CG, 1), runb):
-                for region in range(regions.shape[0]):
-                    first, last, kh0, kh1, kw0, kw1 = regions[region]
-                    taps = 1 if merged else kw1 - kw0
-                    run = (kw1 - kw0) * p.CG if merged else p.CG
-                    if kh0 >= kh1 or kw0 >= kw1:  # no taps: what is left is the bias
-                        kh0, kh1, kw0, taps, run = 0, 0, 0, 0, 0
-                    kh, k = max(kh0, slice_h), min(slice_k, run)
-                    high, count = min(kh1, slice_h + khb) - kh, min(run, slice_k + runb) - k
-                    begins = kh == kh0 and k == 0 and slice_h <= kh0 and slice_k == 0
-                    if not begins and (high <= 0 or count <= 0):
-                        continue
-                    lowest = floor if kh + high >= kh1 and k + count >= run else x.dtype.type(-np.inf)
-                    init, i0, si = y, y0, 1
-                    if begins:
-                        init, i0, si = bias, o, 0
-                    at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
-                    b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
-                    product(first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                            init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * ask, ask)
-                ahead += rows * ask
 
-    return sweep
+@jit.kernel(from_python=False)
+def _sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask,
+           micro):
+    """Sweep a panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another."""
+    merged = p.DW == 1 and p.G == 1
+    rows = regions[regions.shape[0] - 1, 1] - regions[0, 0]
+    for slice_h in range(0, max(p.KH, 1), khb):
+        for slice_k in range(0, max(p.KW * p.CG if merged else p.CG, 1), runb):
+            for region in range(regions.shape[0]):
+                first, last, kh0, kh1, kw0, kw1 = regions[region]
+                taps = 1 if merged else kw1 - kw0
+                run = (kw1 - kw0) * p.CG if merged else p.CG
+                if kh0 >= kh1 or kw0 >= kw1:  # no taps: what is left is the bias
+                    kh0, kh1, kw0, taps, run = 0, 0, 0, 0, 0
+                kh, k = max(kh0, slice_h), min(slice_k, run)
+                high, count = min(kh1, slice_h + khb) - kh, min(run, slice_k + runb) - k
+                begins = kh == kh0 and k == 0 and slice_h <= kh0 and slice_k == 0
+                if not begins and (high <= 0 or count <= 0):
+                    continue
+                lowest = floor if kh + high >= kh1 and k + count >= run else x.dtype.type(-np.inf)
+                init, i0, si = y, y0, 1
+                if begins:
+                    init, i0, si = bias, o, 0
+                at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
+                b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
+                multiply(micro, first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
+                        init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * ask, ask)
+            ahead += rows * ask

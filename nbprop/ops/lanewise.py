@@ -42,7 +42,7 @@ def _product(taps):
                                channels, floor, far)
         return signature, functools.partial(simd.apart, f"{__name__}.product.{taps}", functools.partial(_emit, taps))
 
-    product._set_uuid(f"{__name__}.product({taps})")  # see simd.product
+    product._set_uuid(f"{__name__}.product({taps})")  # see simd.take_panel
     return product
 
 
@@ -104,7 +104,8 @@ def sweep(kw):
     whole, part = _product(kw if kw <= _UNROLLED else 0), _product(0)
 
     @jit.kernel
-    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask):
+    def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask,
+              micro):
         sh, sw, far = p.DH * p.W * p.C, p.DW * p.C, p.N * p.H * p.W * p.C > _FAR
         for region in range(regions.shape[0]):
             first, last, kh0, kh1, kw0, kw1 = regions[region]

@@ -26,6 +26,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import power_of_two, share
+from nbprop.ops.micro_kernel import multiply, product
 from nbprop.ops.queue import queue, take, upcoming
 
 __all__ = ["add_chunks", "in_chunks", "memory", "plan", "settle"]
@@ -144,12 +145,12 @@ def settle(p, dtype, scratch):
     p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
     tasks = min(dense.worth_threads(dense.operations(p)), chunks * p.G * -(-p.OG // made.P))
     size, each = tasks * (block + panel), _sums(made)
-    driver = _driver(made.mr, made.nv)
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
-                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks), queue(tasks), tasks)
+                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks),
+                 product(made.mr, made.nv, dtype), queue(tasks), tasks)
     if not dense.blocks(p):
         return _clear
-    return in_chunks(driver, arguments, chunks, p.G * p.OG, scratch[size : size + chunks * each], tasks)
+    return in_chunks(_outer_items, arguments, chunks, p.G * p.OG, scratch[size : size + chunks * each], tasks)
 
 
 def in_chunks(driver, arguments, chunks, channels, scratch, tasks):
@@ -205,58 +206,54 @@ def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
         simd.clear(block, at + inside * pitch, (columns - left - inside) * pitch)
 
 
-@functools.cache
-def _driver(mr, nv):
-    """Make the driver for one tile size."""
-    product, take_panel = simd.product(mr, nv), simd.take_panel(nv, True)
+_take_panel = simd.take_panel(True)
 
-    @jit.driver
-    def outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit,
-                    waiting, task, tasks):
-        p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
-        panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
-        count = (p.N + p.NB - 1) // p.NB * bands
-        columns = (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1
-        block, panel, zeros = rooms[task, :split], rooms[task, split:], rooms[task, rooms.shape[1] - P :]
-        simd.clear(zeros, 0, P)
-        units = (p.G * panels + unit - 1) // unit
-        item, held = take(waiting, chunks * units, task, tasks), -1
-        while item < chunks * units:
-            following = upcoming(waiting, chunks * units, task, tasks)
-            chunk, first = item // units, item % units * unit
-            last = min(first + unit, p.G * panels)
-            sums, bias_sums = dw_sums[chunk * each :][: each - O], db_sums[chunk * each :][:O]
-            begin = first // panels * p.OG + first % panels * P
-            end = (last - 1) // panels * p.OG + min((last - 1) % panels * P + P, p.OG)
-            simd.clear(bias_sums, begin, end - begin)
-            start, stop = share(count, chunk, chunks)
-            for part in range(start, stop):
-                n0, band = part // bands * p.NB, part % bands
-                images, oh = min(p.NB, p.N - n0), band * p.RB
-                n1, n2 = min(p.RB, p.OH - oh), p.OW
-                pixels, rows = images * n1 * n2, (n1 - 1) * p.SH + (p.KH - 1) * p.DH + 1
-                if part != held:
-                    _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, block, pitch)
-                    held = part
-                # What is copied next comes from memory while this is multiplied.
-                ahead, ask, after = 0, 0, part + 1 if part + 1 < stop else share(count, following // units, chunks)[0]
-                if after < count and after != held:
-                    ahead, ask = dense.ahead_of(numbers, after, a_rows.size * (last - first))
-                a0, a1, a2, b1, b2 = rows * columns * pitch, p.SH * columns * pitch, p.SW * pitch, n2 * P, P
-                if n2 == 1:  # one column (a linear layer) is a long loop over rows
-                    n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1
-                for index in range(first, last):
-                    o = index // panels * p.OG + index % panels * P
-                    width = min(P, p.OG - index % panels * P)
-                    # db on the way: the sum of dy (seed 003, section 3.1.2)
-                    take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, pixels, bias_sums, o, width)
-                    init, i0, si = (zeros, 0, 0) if part == start else (sums, o, 1)
-                    product(0, a_rows.size, block, index // panels * p.CG, a_rows, images, n1, n2,
-                            a0, a1, a2, panel, 0, pixels // images * P, b1, b2, init, i0, si, sums, o, c_rows, width,
-                            unbounded, x, ahead + (index - first) * a_rows.size * ask, ask)
-            item = take(waiting, chunks * units, task, tasks)
 
-    return outer_items
+@jit.driver
+def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit, micro,
+                waiting, task, tasks):
+    p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
+    panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
+    count = (p.N + p.NB - 1) // p.NB * bands
+    columns = (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1
+    block, panel, zeros = rooms[task, :split], rooms[task, split:], rooms[task, rooms.shape[1] - P :]
+    simd.clear(zeros, 0, P)
+    units = (p.G * panels + unit - 1) // unit
+    item, held = take(waiting, chunks * units, task, tasks), -1
+    while item < chunks * units:
+        following = upcoming(waiting, chunks * units, task, tasks)
+        chunk, first = item // units, item % units * unit
+        last = min(first + unit, p.G * panels)
+        sums, bias_sums = dw_sums[chunk * each :][: each - O], db_sums[chunk * each :][:O]
+        begin = first // panels * p.OG + first % panels * P
+        end = (last - 1) // panels * p.OG + min((last - 1) % panels * P + P, p.OG)
+        simd.clear(bias_sums, begin, end - begin)
+        start, stop = share(count, chunk, chunks)
+        for part in range(start, stop):
+            n0, band = part // bands * p.NB, part % bands
+            images, oh = min(p.NB, p.N - n0), band * p.RB
+            n1, n2 = min(p.RB, p.OH - oh), p.OW
+            pixels, rows = images * n1 * n2, (n1 - 1) * p.SH + (p.KH - 1) * p.DH + 1
+            if part != held:
+                _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, block, pitch)
+                held = part
+            # What is copied next comes from memory while this is multiplied.
+            ahead, ask, after = 0, 0, part + 1 if part + 1 < stop else share(count, following // units, chunks)[0]
+            if after < count and after != held:
+                ahead, ask = dense.ahead_of(numbers, after, a_rows.size * (last - first))
+            a0, a1, a2, b1, b2 = rows * columns * pitch, p.SH * columns * pitch, p.SW * pitch, n2 * P, P
+            if n2 == 1:  # one column (a linear layer) is a long loop over rows
+                n1, n2, a1, a2, b1, b2 = 1, n1, 0, a1, 0, b1
+            for index in range(first, last):
+                o = index // panels * p.OG + index % panels * P
+                width = min(P, p.OG - index % panels * P)
+                # db on the way: the sum of dy (seed 003, section 3.1.2)
+                _take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, P, pixels, bias_sums, o, width)
+                init, i0, si = (zeros, 0, 0) if part == start else (sums, o, 1)
+                multiply(micro, 0, a_rows.size, block, index // panels * p.CG, a_rows, images, n1, n2,
+                        a0, a1, a2, panel, 0, pixels // images * P, b1, b2, init, i0, si, sums, o, c_rows, width,
+                        unbounded, x, ahead + (index - first) * a_rows.size * ask, ask)
+        item = take(waiting, chunks * units, task, tasks)
 
 
 @jit.driver

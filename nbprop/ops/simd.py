@@ -1,17 +1,7 @@
-"""The micro-kernel: one register-blocked product, emitted as LLVM vector IR, under everything dense.
-
-    acc[m][j] = init[m][j] + sum over i0 < n0, i1 < n1, i2 < n2 of
-                a[a0 + a_rows[m] + i0 sa0 + i1 sa1 + i2 sa2]              (one number, broadcast)
-              * b[b0             + i0 sb0 + i1 sb1 + i2 sb2 + j L .. + L]  (one vector)
-
-with MR x NV accumulators held in registers. A convolution's forward pass runs (i0, i1, i2) over (kh, kw, c) with
-m = output pixels and lanes = output channels; its weight gradient over (n, oh, ow) with m = input channels; a
-linear layer over (1, 1, k). Offsets and strides count elements.
-"""
+"""Vectors in LLVM's IR: what the kernels that are emitted instruction by instruction are made of."""
 
 import contextlib
 import functools
-import itertools
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -20,10 +10,11 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["apart", "at_least", "broadcast", "by_vector", "clear", "copy", "fetch", "fmuladd", "int64", "lanes", "load",
-           "masks", "pointer_or_number", "prefetch", "product", "register", "registers", "rolled", "store",
-           "store_narrow", "take_panel", "transpose_square", "vector_bytes", "zeros"]
+__all__ = ["VECTORS", "apart", "at_least", "broadcast", "by_vector", "clear", "copy", "fetch", "fetch_line", "fmuladd",
+           "int64", "keep_rolled", "lanes", "load", "masks", "pointer_or_number", "prefetch", "register", "registers",
+           "rolled", "store", "store_narrow", "take_panel", "transpose_square", "vector_bytes", "zeros"]
 
+VECTORS = 4  # side by side in a tile at most, see dense.tile
 # LLVM's name of an element, and its bytes.
 _ELEMENTS = {ir.FloatType(): ("f32", 4), ir.DoubleType(): ("f64", 8), ir.IntType(32): ("i32", 4)}
 
@@ -66,97 +57,42 @@ def lanes(dtype) -> int:
 
 
 @functools.cache
-def product(mr, nv):
-    """Make the micro-kernel with `mr` rows and `nv` vectors of accumulators.
-
-    The tables `a_rows` and `c_rows` hold one offset per row and are read from their entry `row` on, tile after tile
-    until `end` is reached. Rows may repeat (a tile that hangs over the end repeats its last row): each copy computes
-    and stores the same numbers. Only the
-    first `width` lanes of `init` and `c` are touched; `b` is read whole.
-    The accumulators start as init[i0 + si c_rows[m] + lane], so that si = 0 adds a bias and si = 1 (with init = c)
-    adds to what is there; they end as max(acc, floor), NaN kept, in c[c0 + c_rows[m] + lane].
-
-    What is multiplied next can come from memory meanwhile: with each row, `run` more elements of `ahead` are asked for,
-    from f0 on.
-    """
-
-    @intrinsic
-    def micro_kernel(typingctx, row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
-                     init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run):
-        signature = types.void(row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2,
-                               init, i0, si, c, c0, c_rows, width, floor, ahead, f0, run)
-        name = f"{__name__}.product.{mr}.{nv}"
-        return signature, functools.partial(apart, name, functools.partial(_emit, mr, nv))
-
-    # Kernels that close over it are cached under a hash of its pickle, which holds a random identity; see jit.scalar.
-    micro_kernel._set_uuid(f"{__name__}.product({mr}, {nv})")
-    return micro_kernel
-
-
-@functools.cache
-def resident(rows, depth):
-    """Make the micro-kernel for short sums, c[r][lane] = sum over k < depth of a[r][k] b[k][lane].
-
-    The `depth` vectors of b stay in registers, beside `rows` accumulators that need no start. Rows of a and c follow
-    one another `sa` and `sc` apart, `rows` at a time: up to `rows` - 1 more than `count` are computed.
-    """
-
-    @intrinsic
-    def micro_kernel(typingctx, a, a0, sa, b, b0, sb, c, c0, sc, count):
-        signature = types.void(a, a0, sa, b, b0, sb, c, c0, sc, count)
-        name = f"{__name__}.resident.{rows}.{depth}"
-        return signature, functools.partial(apart, name, functools.partial(_emit_resident, rows, depth))
-
-    micro_kernel._set_uuid(f"{__name__}.resident({rows}, {depth})")  # see product
-    return micro_kernel
-
-
-def _emit_resident(rows, depth, context, builder, args):
-    a, a0, sa, b, b0, sb, c, c0, sc, count = args
-    vector = register(context, a)
-    right = [load(builder, vector, b, builder.add(b0, builder.mul(sb, int64(k))), 0, None) for k in range(depth)]
-    with cgutils.for_range_slice(builder, int64(0), count, int64(rows)) as (first, _):
-        at = [builder.add(first, int64(m)) for m in range(rows)]
-        left = [builder.gep(a, [builder.add(a0, builder.mul(sa, r))]) for r in at]
-        acc = [None] * rows
-        for k in range(depth):
-            for m in range(rows):
-                one = broadcast(builder, vector, builder.load(builder.gep(left[m], [int64(k)])))
-                acc[m] = fmuladd(builder, one, right[k], acc[m]) if k else builder.fmul(one, right[k])
-        for m in range(rows):
-            where = _vector_at(builder, vector, c, builder.add(c0, builder.mul(sc, at[m])), 0)
-            builder.store(acc[m], where, align=_bytes(vector))
-
-
-@functools.cache
-def take_panel(nv, summed):
-    """Make target[i][lane] = source[start + i step + lane], nv vectors of lanes.
+def take_panel(summed):
+    """Make target[i][lane] = source[start + i step + lane], P lanes, that is 1 to VECTORS vectors.
 
     With `summed` the sum over i is added to sums[o + lane], which is else not touched. Lanes from `width` on become 0
     in `target`; they are not read, nor summed.
     """
 
     @intrinsic
-    def take(typingctx, source, start, step, target, count, sums, o, width):
-        signature = types.void(source, start, step, target, count, sums, o, width)
-        name = f"{__name__}.take_panel.{nv}.{summed}"
-        return signature, functools.partial(apart, name, functools.partial(_emit_take, nv, summed))
+    def take(typingctx, source, start, step, target, P, count, sums, o, width):
+        signature = types.void(source, start, step, target, P, count, sums, o, width)
+        return signature, functools.partial(apart, f"{__name__}.take_panel.{summed}",
+                                            functools.partial(_emit_take, summed))  # fmt: skip
 
-    take._set_uuid(f"{__name__}.take_panel({nv}, {summed})")  # see product
+    # Kernels that close over it are cached under a hash of its pickle, which holds a random identity; see jit.scalar.
+    take._set_uuid(f"{__name__}.take_panel({summed})")
     return take
 
 
-def _emit_take(nv, summed, context, builder, args):
-    source, start, step, target, count, sums, o, width = args
+def _emit_take(summed, context, builder, args):
+    P = args[4]
+    for nv in range(1, VECTORS + 1):
+        with builder.if_then(builder.icmp_signed("==", P, int64(nv * register(context, args[0]).count))):
+            _emit_take_vectors(nv, summed, context, builder, args)
+
+
+def _emit_take_vectors(nv, summed, context, builder, args):
+    source, start, step, target, P, count, sums, o, width = args
     vector = register(context, source)
     totals = [cgutils.alloca_once(builder, vector) for _ in range(nv if summed else 0)]
     some = masks(builder, width, vector.count, nv)
     for j, total in enumerate(totals):
         builder.store(load(builder, vector, sums, o, j, some), total)
-    with builder.if_else(builder.icmp_signed("==", width, int64(nv * vector.count))) as branches:
+    with builder.if_else(builder.icmp_signed("==", width, P)) as branches:
         for branch, alive in zip(branches, (None, some)):
             with branch, rolled(builder, count) as i:
-                at, into = builder.add(start, builder.mul(i, step)), builder.mul(i, int64(nv * vector.count))
+                at, into = builder.add(start, builder.mul(i, step)), builder.mul(i, P)
                 for j in range(nv):
                     value = load(builder, vector, source, at, j, alive)
                     store(builder, value, target, into, j, None)
@@ -186,70 +122,6 @@ def apart(name, emit, context, builder, signature, args):
     return context.get_dummy_value()
 
 
-def _emit(mr, nv, context, builder, args):
-    """Emit the whole product: tiles one after another, each with its accumulators, three loops and an epilogue."""
-    (row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, sa2, b, b0, sb0, sb1, sb2, init, i0, si,
-     c, c0, c_rows, width, floor, ahead, f0, run) = args
-    vector = register(context, a)
-    acc = [[cgutils.alloca_once(builder, vector) for _ in range(nv)] for _ in range(mr)]
-    entries = [*itertools.product(range(mr), range(nv))]
-    whole, lowest = builder.icmp_signed("==", width, int64(nv * vector.count)), broadcast(builder, vector, floor)
-
-    with cgutils.for_range_slice(builder, row, end, int64(mr)) as (first, _):
-        lefts, targets = ([builder.load(builder.gep(t, [builder.add(first, int64(m))])) for m in range(mr)]
-                          for t in (a_rows, c_rows))
-        starts = [builder.add(i0, builder.mul(si, r)) for r in targets]
-        _fetch_next(builder, first, end, mr, vector, nv, c, c0, c_rows)
-        begin = builder.add(f0, builder.mul(builder.sub(first, row), run))
-        fetch(builder, ahead, begin, builder.add(begin, builder.mul(run, int64(mr))))
-        with builder.if_else(whole) as (then, otherwise):
-            with then:
-                for m, j in entries:
-                    builder.store(load(builder, vector, init, starts[m], j, None), acc[m][j])
-            with otherwise:
-                some = masks(builder, width, vector.count, nv)
-                for m, j in entries:
-                    builder.store(load(builder, vector, init, starts[m], j, some), acc[m][j])
-
-        lefts = [builder.gep(a, [builder.add(a0, r)]) for r in lefts]
-        with rolled(builder, n0) as k0, rolled(builder, n1) as k1:
-            ka = builder.add(builder.mul(k0, sa0), builder.mul(k1, sa1))
-            kb = builder.add(b0, builder.add(builder.mul(k0, sb0), builder.mul(k1, sb1)))
-            with rolled(builder, n2) as k2:
-                at_a = builder.add(ka, builder.mul(k2, sa2))
-                at_b = builder.add(kb, builder.mul(k2, sb2))
-                right = [load(builder, vector, b, at_b, j, None) for j in range(nv)]
-                for m in range(mr):
-                    left = broadcast(builder, vector, builder.load(builder.gep(lefts[m], [at_a])))
-                    for j in range(nv):
-                        builder.store(fmuladd(builder, left, right[j], builder.load(acc[m][j])), acc[m][j])
-
-        results = [[at_least(builder, builder.load(acc[m][j]), lowest) for j in range(nv)] for m in range(mr)]
-        targets = [builder.add(c0, r) for r in targets]
-        with builder.if_else(whole) as (then, otherwise):
-            with then:
-                for m, j in entries:
-                    store(builder, results[m][j], c, targets[m], j, None)
-            with otherwise:
-                store_narrow(builder, results, c, targets, width)
-        body = builder.block
-    _keep_rolled(builder, body)
-
-
-def _fetch_next(builder, first, end, mr, vector, nv, c, c0, c_rows):
-    """Ask for the lines of c that the next tile writes, or reads first: it would wait for each of them.
-
-    Zen 3: a stride of 2 from 16 to 32 channels 17 % faster, 3 to 32 10 %, Winograd's products up to 20 %.
-    """
-    following = builder.add(first, int64(mr))
-    following = builder.select(builder.icmp_signed("<", following, end), following, first)
-    line = 64 // _bytes(vector)
-    for m in range(mr):
-        at = builder.add(c0, builder.load(builder.gep(c_rows, [builder.add(following, int64(m))])))
-        for element in range(0, nv * vector.count, line):
-            _fetch_line(builder, c, builder.add(at, int64(element)), 1, 3)
-
-
 @contextlib.contextmanager
 def rolled(builder, count):
     """Loop over range(count), and ask LLVM not to unroll.
@@ -260,10 +132,10 @@ def rolled(builder, count):
     with cgutils.for_range(builder, count) as loop:
         yield loop.index
         body = builder.block
-    _keep_rolled(builder, body)
+    keep_rolled(builder, body)
 
 
-def _keep_rolled(builder, body):
+def keep_rolled(builder, body):
     """Describe the loop that the block `body` closes as one that is not to be unrolled."""
     module = builder.module
     wish = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
@@ -406,10 +278,10 @@ def prefetch(typingctx, a, start, stop):
 def fetch(builder, a, start, stop):
     """Emit `prefetch`."""
     with cgutils.for_range_slice(builder, start, stop, int64(64 // _ELEMENTS[a.type.pointee][1])) as (i, _):
-        _fetch_line(builder, a, i, 0, 2)
+        fetch_line(builder, a, i, 0, 2)
 
 
-def _fetch_line(builder, a, i, write, nearness):
+def fetch_line(builder, a, i, write, nearness):
     """Ask for the line of a[i], to read or to write, into L1 (nearness 3) or L2 (2)."""
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])

@@ -10,6 +10,7 @@ from nbprop import jit
 from nbprop.ops import dense, outer, simd
 from nbprop.ops.conv import plan, winograd, winograd_weight
 from nbprop.ops.flat import power_of_two
+from nbprop.ops.micro_kernel import product
 
 __all__ = ["TILE", "Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
            "weight_gradient"]
@@ -260,16 +261,16 @@ def correlate(x, w, exchanged, b, y, plans, work, floor):
 
 def _correlate(x, w, exchanged, y, p, work, floor):
     g, (shared, room, edges, bias, waiting) = p.g, work
-    lanes, P = simd.lanes(x.dtype), panel(p, x.dtype)
+    lanes, P, micro = simd.lanes(x.dtype), panel(p, x.dtype), product(p.mr, p.nv, x.dtype)
     rooms, edges = _share_out(p, room, _room(p, lanes, P), edges)
     tasks = len(rooms)
     if p.staged:
-        take, finish = winograd.staged(g.M, p.mr, p.nv)
+        take, finish = winograd.staged(g.M)
         for first in range(0, g.TILES, g.TB):
             last = min(first + g.TB, g.TILES)
             take(x, shared, g, p.phases, first, last, edges, lanes, tasks)
             finish(shared, w, exchanged, p.phases, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
-                   -(-tasks // (g.OP // P)), rooms, edges, floor, lanes, waiting, tasks)
+                   -(-tasks // (g.OP // P)), rooms, edges, floor, P, lanes, p.mr, micro, waiting, tasks)
         return
     larger = rooms.shape[1] + _transformed(p, P, lanes)
     own = _brings_its_own(g, tasks) and room.size >= tasks * larger
@@ -278,8 +279,8 @@ def _correlate(x, w, exchanged, y, p, work, floor):
     else:
         winograd.weights(g.M)(w, exchanged, p.phases, g, P, rooms, shared, lanes, tasks)
     short = g.C == winograd.SHORT[1] and len(p.phases) == p.nv == 1 and simd.registers() == 32
-    winograd.blocked(g.M, p.mr, p.nv, short)(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows,
-                                             rooms, edges, floor, lanes, waiting, tasks)
+    winograd.blocked(g.M, short)(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows,
+                                 rooms, edges, floor, P, lanes, micro, waiting, tasks)
 
 
 def weight_gradient(x, dy, dw, db, plans, work):
@@ -291,7 +292,7 @@ def weight_gradient(x, dy, dw, db, plans, work):
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
-    winograd_weight.accumulate(g.M, p.mr, p.nv)(
+    winograd_weight.accumulate(g.M)(
         x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
-        _RUN // g.TB * g.TB, lanes, waiting, tasks)
+        _RUN // g.TB * g.TB, P, lanes, product(p.mr, p.nv, x.dtype), product(1, p.nv, x.dtype), waiting, tasks)
     outer.add_chunks(partials, dw, db, tasks)

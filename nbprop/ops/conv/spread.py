@@ -18,6 +18,7 @@ from nbprop import jit
 from nbprop.ops import correlate, dense, panels, simd
 from nbprop.ops.conv import plan
 from nbprop.ops.dense import Correlation
+from nbprop.ops.micro_kernel import multiply, product
 from nbprop.ops.queue import queue, take
 
 __all__ = ["Spread", "phases", "settle", "size"]
@@ -66,48 +67,41 @@ def settle(spread, g, dtype, packed):
     p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, dtype, jit.threads())
     width = nv * simd.lanes(dtype)
     tasks = max(1, min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p)))
-    driver = _driver(mr, nv)
     row = np.empty(g.W * g.C, dtype)
     pixels = row.reshape(g.W, g.C)
     phase = np.array([1, *spread.taps])
-    arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, queue(tasks), tasks)
+    arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, product(mr, nv, dtype),
+                 queue(tasks), tasks)
 
     def run(dy, w, b, dx):
         pixels[:] = b
         panels.exchange_panels(w, phase, p.OG, p.CG, packed, width, simd.lanes(dtype))
-        driver(dy, dx, *arguments)
+        _spread_items(dy, dx, *arguments)
 
     return run
 
 
-@functools.cache
-def _driver(mr, nv):
-    """Make the driver for one tile size."""
-    product = simd.product(mr, nv)
-
-    @jit.driver
-    def spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, waiting, task,
-                     tasks):
-        p = dense.fields(numbers)
-        bands = (p.OH + p.RB - 1) // p.RB
-        items = (p.N + p.NB - 1) // p.NB * bands
+@jit.driver
+def _spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, micro, waiting,
+                  task, tasks):
+    p = dense.fields(numbers)
+    bands = (p.OH + p.RB - 1) // p.RB
+    items = (p.N + p.NB - 1) // p.NB * bands
+    item = take(waiting, items, task, tasks)
+    while item < items:
+        n0, band = item // bands * p.NB, item % bands
+        first, last = kinds[band, int(n0 + p.NB > p.N)]
+        a0 = (n0 * p.H + band * p.RB - p.TOP) * p.W * p.C
+        y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH
+        for n in range(min(p.NB, p.N - n0)):
+            for r in range(min(p.RB, p.OH - band * p.RB)):
+                simd.copy(row, 0, dx, y0 + n * p.YN + r * p.YH, row.size)
+        for e in range(sets):
+            for region in range(first, last):
+                begin, end, kh0, kh1, _, _ = regions[region]
+                for o in range(0, p.OG, P):
+                    at = y0 + e * step + o
+                    multiply(micro, begin, end, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
+                            p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
+                            dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf), dy, 0, 0)
         item = take(waiting, items, task, tasks)
-        while item < items:
-            n0, band = item // bands * p.NB, item % bands
-            first, last = kinds[band, int(n0 + p.NB > p.N)]
-            a0 = (n0 * p.H + band * p.RB - p.TOP) * p.W * p.C
-            y0 = p.Y0 + n0 * p.YN + band * p.RB * p.YH
-            for n in range(min(p.NB, p.N - n0)):
-                for r in range(min(p.RB, p.OH - band * p.RB)):
-                    simd.copy(row, 0, dx, y0 + n * p.YN + r * p.YH, row.size)
-            for e in range(sets):
-                for region in range(first, last):
-                    begin, end, kh0, kh1, _, _ = regions[region]
-                    for o in range(0, p.OG, P):
-                        at = y0 + e * step + o
-                        product(begin, end, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
-                                p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
-                                dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf), dy, 0, 0)
-            item = take(waiting, items, task, tasks)
-
-    return spread_items

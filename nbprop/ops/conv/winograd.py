@@ -28,6 +28,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.flat import share
+from nbprop.ops.micro_kernel import multiply, resident
 from nbprop.ops.panels import transpose_panel
 from nbprop.ops.queue import take as take_item
 from nbprop.ops.queue import upcoming
@@ -255,46 +256,37 @@ def rows_of(first, last, H, W, C, step, g):
     return begin, (n * H + min((th + 1) * g.M * step, H)) * W * C
 
 
-@functools.cache
-def _sums(mr, nv):
-    """Make the product of a block's tiles by a panel of weights at one point."""
-    micro_kernel = simd.product(mr, nv)
-
-    @jit.kernel
-    def multiply(v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
-        micro_kernel(0, count, v, v0, a_rows, 1, S, g.C, 0, g.CP, 1, u, u0, 0, g.C * P, P, zeros, g.OP, 0,
-                     products, p0, c_rows, P, v.dtype.type(-np.inf), v, 0, 0)
-
-    return multiply
+_resident = resident(*SHORT)
 
 
-@functools.cache
-def _short_sums():
-    """Make the same for 16 channels in and one vector out, whose weights fit into the registers."""
-    micro_kernel = simd.resident(*SHORT)
+@jit.kernel(from_python=False)
+def _sums(micro, v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
+    """Multiply a block's tiles by a panel of weights at one point."""
+    multiply(micro, 0, count, v, v0, a_rows, 1, S, g.C, 0, g.CP, 1, u, u0, 0, g.C * P, P, zeros, g.OP, 0,
+             products, p0, c_rows, P, v.dtype.type(-np.inf), v, 0, 0)
 
-    @jit.kernel
-    def multiply(v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
-        micro_kernel(v, v0, g.CP, u, u0, P, products, p0, g.OP, count)
 
-    return multiply
+@jit.kernel(from_python=False)
+def _short_sums(micro, v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
+    """Do the same for 16 channels in and one vector out, whose weights fit into the registers."""
+    _resident(v, v0, g.CP, u, u0, P, products, p0, g.OP, count)
 
 
 @functools.cache
-def blocked(m, mr, nv, short=False):
+def blocked(m, short=False):
     """Make the driver for small weights: each task takes block after block of tiles through all three steps in L2.
 
     With `own` it transforms the weights for itself too, which is a few percent more work for each, and nothing of them
     then has to come from another core.
     """
-    multiply, weights_of_panel = _short_sums() if short else _sums(mr, nv), _kernel_transform(m)
+    sums, weights_of_panel = _short_sums if short else _sums, _kernel_transform(m)
     take, give = all_phases(m), _tile_writer(m)
     points = len(B[m]) ** 2
 
     @jit.driver
-    def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, lanes,
-                  waiting, task, tasks):
-        P, room, edge = nv * lanes, memory[task], edges[task]
+    def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, P, lanes,
+                  micro, waiting, task, tasks):
+        room, edge = memory[task], edges[task]
         panels, S = g.OP // P, phases.shape[0]
         sv, sp, su = g.TB * S * g.CP + lanes, g.TB * g.OP + lanes, S * g.C * P + lanes
         blocks = (g.TILES + g.TB - 1) // g.TB
@@ -318,8 +310,8 @@ def blocked(m, mr, nv, short=False):
             for point in range(points):
                 simd.prefetch(x, begin + (end - begin) * point // points, begin + (end - begin) * (point + 1) // points)
                 for panel in range(panels):
-                    multiply(v, point * sv, a_rows, u, (panel * points + point) * su, bias, g, S, products,
-                             point * sp + panel * P, c_rows, last - first, P)
+                    sums(micro, v, point * sv, a_rows, u, (panel * points + point) * su, bias, g, S, products,
+                         point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
                 give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
             block = take_item(waiting, blocks, task, tasks)
@@ -328,15 +320,14 @@ def blocked(m, mr, nv, short=False):
 
 
 @functools.cache
-def staged(m, mr, nv):
+def staged(m):
     """Make the two drivers for large weights: a stage of tiles is transformed, then finished panel by panel.
 
     A task transforms its panel of weights CB input channels at a time and multiplies them while they lie in L2: the
     transformed weights, n^2 numbers for r^2, never reach memory. Where tasks outnumber panels, `groups` of tiles
     share one.
     """
-    micro_kernel, weights_of_panel = simd.product(mr, nv), _kernel_transform(m)
-    take_tile, give = all_phases(m), _tile_writer(m)
+    weights_of_panel, take_tile, give = _kernel_transform(m), all_phases(m), _tile_writer(m)
     points = len(B[m]) ** 2
 
     @jit.driver
@@ -349,8 +340,8 @@ def staged(m, mr, nv):
 
     @jit.kernel
     def finish_panel(v, w, exchanged, phases, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge,
-                     floor, lanes):
-        P, S = nv * lanes, phases.shape[0]
+                     floor, P, lanes, micro):
+        S = phases.shape[0]
         sv, sp, su = g.TB * S * g.CP + lanes, g.TB * P + lanes, CB * P + lanes
         products, rest = memory[: points * sp], memory[points * sp :]
         u, taps = rest[: points * su], rest[points * su :]
@@ -361,23 +352,23 @@ def staged(m, mr, nv):
             weights_of_panel(w, exchanged, phases[phase, 2:], g, o0, P, c0, c0 + width, taps, u, 0, su, lanes)
             for point in range(points):
                 init, i0, si = (bias, g.OP, 0) if item == 0 else (products, point * sp, 1)
-                micro_kernel(first - start, last - start, v, point * sv + phase * g.CP + c0, a_rows, 1, 1, width,
-                             0, 0, 1, u, point * su, 0, 0, P, init, i0, si, products, point * sp, c_rows, P,
-                             v.dtype.type(-np.inf), v, 0, 0)
+                multiply(micro, first - start, last - start, v, point * sv + phase * g.CP + c0, a_rows, 1, 1, width,
+                         0, 0, 1, u, point * su, 0, 0, P, init, i0, si, products, point * sp, c_rows, P,
+                         v.dtype.type(-np.inf), v, 0, 0)
         for tile in range(first, last):
             give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
 
     @jit.driver
     def finish(v, w, exchanged, phases, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor,
-               lanes, waiting, task, tasks):
-        P, count = nv * lanes, (last - first + mr - 1) // mr
+               P, lanes, mr, micro, waiting, task, tasks):
+        count = (last - first + mr - 1) // mr
         items = g.OP // P * groups
         item = take_item(waiting, items, task, tasks)
         while item < items:
             panel, group = item // groups, item % groups
             start, stop = share(count, group, groups)
             finish_panel(v, w, exchanged, phases, panel * P, bias, y, g, CB, a_rows, c_rows, first, first + start * mr,
-                         min(first + stop * mr, last), memory[task], edges[task], floor, lanes)
+                         min(first + stop * mr, last), memory[task], edges[task], floor, P, lanes, micro)
             item = take_item(waiting, items, task, tasks)
 
     return take, finish

@@ -17,6 +17,7 @@ from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.conv.winograd import A, B, G, all_phases, output_tile, rows_of, tile_reader, transposed
 from nbprop.ops.flat import share
+from nbprop.ops.micro_kernel import multiply
 from nbprop.ops.queue import take
 from nbprop.ops.sandwich import sandwich
 
@@ -24,14 +25,13 @@ __all__ = ["accumulate"]
 
 
 @functools.cache
-def _steps(m, mr, nv):
+def _steps(m):
     """Make the kernels of the three steps, for the SO output channels from o0 on, a slab.
 
     transform   tiles into v = B^T d B and z = A dy A^T
-    multiply    add their products, point by point, to the sums (or with `begins` set them)
+    add         add their products, point by point, to the sums (or with `begins` set them)
     give        dw = G^T sums G, or with `more` add it to dw; each phase has its own channels in v, and taps in dw
     """
-    micro_kernel = simd.product(mr, nv)
     take_x, take_dy = all_phases(m), tile_reader(transposed(A[m]), m)
     back, r, n = sandwich(transposed(G[m])), len(G[m][0]), len(B[m])
     points = n**2
@@ -45,8 +45,7 @@ def _steps(m, mr, nv):
                     g.TB * SO + lanes, lanes)
 
     @jit.kernel
-    def multiply(v, z, begins, count, zeros, sums, g, S, SO, a_rows, c_rows, lanes, x, dy, following, stop):
-        P = nv * lanes
+    def add(micro, v, z, begins, count, zeros, sums, g, S, SO, a_rows, c_rows, P, lanes, x, dy, following, stop):
         # Tiles following .. stop - 1 come next: they are fetched while the products keep the core busy.
         xs, xe = rows_of(following, stop, g.H, g.W, g.C, g.XH, g)
         ys, ye = rows_of(following, stop, g.OH, g.OW, g.O, g.YH, g)
@@ -56,9 +55,9 @@ def _steps(m, mr, nv):
             for panel in range(SO // P):
                 at = point * (S * g.C * SO + lanes) + panel * P
                 init, i0, si = (zeros, 0, 0) if begins else (sums, at, 1)
-                micro_kernel(0, S * g.C, v, point * (g.TB * S * g.CP + lanes), a_rows, 1, 1, count, 0, 0, S * g.CP,
-                             z, point * (g.TB * SO + lanes) + panel * P, 0, 0, SO,
-                             init, i0, si, sums, at, c_rows, P, v.dtype.type(-np.inf), v, 0, 0)
+                multiply(micro, 0, S * g.C, v, point * (g.TB * S * g.CP + lanes), a_rows, 1, 1, count, 0, 0, S * g.CP,
+                         z, point * (g.TB * SO + lanes) + panel * P, 0, 0, SO,
+                         init, i0, si, sums, at, c_rows, P, v.dtype.type(-np.inf), v, 0, 0)
 
     @jit.kernel
     def give(sums, dw, phases, more, g, SO, o0, edge, lanes):
@@ -79,7 +78,7 @@ def _steps(m, mr, nv):
                     else:
                         simd.copy(edge, tap * lanes, dw, order[tap] * plane + into, width)
 
-    return transform, multiply, give
+    return transform, add, give
 
 
 @jit.kernel
@@ -90,21 +89,20 @@ def _add(source, start, target, at, count):
 
 
 @functools.cache
-def accumulate(m, mr, nv):
+def accumulate(m):
     """Make the driver that fills a row of `partials`, dw and db, for each chunk of the tiles.
 
     Within a chunk each `run` of tiles is summed apart: in float32 a sum's error grows with its length.
     """
-    transform, multiply, give = _steps(m, mr, nv)
-    add_rows = simd.product(1, nv)
+    transform, add, give = _steps(m)
     n, r = len(B[m]), len(G[m][0])
     points = n**2
 
     @jit.driver
-    def accumulate(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, lanes,
-                   waiting, task, tasks):
+    def accumulate(x, dy, phases, partials, ones, zeros, row, g, SO, a_rows, c_rows, memory, edges, run, P, lanes,
+                   micro, micro_row, waiting, task, tasks):
         room, edge = memory[task], edges[task]
-        P, S, chunks, slabs = nv * lanes, phases.shape[0], partials.shape[0], (g.OP + SO - 1) // SO
+        S, chunks, slabs = phases.shape[0], partials.shape[0], (g.OP + SO - 1) // SO
         weights, lowest = S * r * r * g.C * g.O, x.dtype.type(-np.inf)
         split = points * (g.TB * S * g.CP + lanes)
         rest = split + points * (g.TB * SO + lanes)
@@ -120,11 +118,11 @@ def accumulate(m, mr, nv):
             for start in range(begin, end, g.TB):
                 stop, within = min(start + g.TB, end), (start - begin) % run
                 transform(x, dy, phases, v, z, g, SO, o0, start, stop, outside, lanes)
-                multiply(v, z, within == 0, stop - start, zeros, sums, g, S, SO, a_rows, c_rows, lanes,
-                         x, dy, stop, min(stop + g.TB, g.TILES))
+                add(micro, v, z, within == 0, stop - start, zeros, sums, g, S, SO, a_rows, c_rows, P, lanes,
+                    x, dy, stop, min(stop + g.TB, g.TILES))
                 # A's second row is all ones: point (1, 1) of A dy A^T is the sum of the tile's dy.
                 for o in range(0, db.size, P):
-                    add_rows(0, 1, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
+                    multiply(micro_row, 0, 1, ones, 0, row, 1, 1, stop - start, 0, 0, 0,
                              z, (n + 1) * (g.TB * SO + lanes) + o, 0, 0, SO, db, o, 1, db, o, row,
                              min(P, db.size - o), lowest, z, 0, 0)
                 if stop == end or within + g.TB == run:
