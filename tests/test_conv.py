@@ -119,6 +119,7 @@ cuts = st.fixed_dictionaries({
     "dense._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
     "outer._BLOCK": st.sampled_from([1, 600, 5000, 192 * 1024]),
     "outer._FIRST": st.sampled_from([1, 2000, 32 * 1024]),
+    "outer._FITTING": st.sampled_from([0, 10_000_000]),
     "dense._SHARES": st.sampled_from([1, 3, 16]),
     "dense._ROWS": st.sampled_from([1, 2, 4]),
     "dense._LARGE_WEIGHTS": st.sampled_from([1, 1 << 20]),
@@ -213,6 +214,23 @@ def test_cuts_reach_the_edges():
 def test_tuned_as_reference_in_odd_places(x_shape, w_shape, arguments, dtype):
     with cut({"outer._FITTING": 0}):  # tiles of as many rows as there are taps
         check(x_shape, w_shape, arguments, dtype)
+
+
+@pytest.mark.parametrize("x_shape, w_shape, arguments, rows", [
+    ((2, 6, 9, 11), (5, 6, 3, 5), {"padding": 1}, 10),  # a row of the kernel is a run: 5 x 6 taps
+    ((2, 6, 9, 11), (5, 6, 3, 5), {"dilation": 2}, 0),  # six
+    ((2, 16, 7, 9), (3, 16, 3, 3), {"stride": 2}, 12),  # of 48: the pixels of a block have no gap between
+    ((2, 24, 7, 9), (3, 24, 3, 3), {}, 12),
+    ((2, 40, 7, 9), (3, 40, 3, 3), {"dilation": (1, 2)}, 10),  # a tap's channels alone
+    ((2, 32, 7, 9), (6, 16, 3, 3), {"groups": 2}, 8),
+], ids=str)  # fmt: skip
+def test_weight_gradient_of_neighbouring_taps(x_shape, w_shape, arguments, rows):
+    with cut({"outer._FITTING": 0}):
+        weight = plans(x_shape, w_shape, arguments, np.float32)[1]
+        assert weight.together == (rows > 0 and weight.nv == 1)
+        if weight.together and simd.registers() == 16:
+            assert weight.mr == rows
+        check(x_shape, w_shape, arguments, np.float32)
 
 
 @pytest.mark.parametrize("x_shape, w_shape, arguments, columns", [

@@ -67,6 +67,19 @@ def test_tiles_as_reference(mr, nv):
         np.testing.assert_allclose(arguments[-5], wanted, rtol=0, atol=100 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("mr", [2, 12])
+def test_rows_together_as_reference(mr):
+    """Tiles whose rows are neighbours in a: of the second tile's, too, only the first has its place read."""
+    micro = product(mr, 1, np.dtype(np.float32), together=True)
+    arguments = problem(mr, simd.lanes(np.dtype(np.float32)), np.float32, True, 1, -np.inf)
+    row, a_rows = arguments[0], arguments[3]
+    a_rows[row : row + 2 * mr] = np.r_[: mr, 3 * mr : 4 * mr]
+    wanted = expected(mr, *arguments)
+    a_rows[[*range(row + 1, row + mr), *range(row + mr + 1, row + 2 * mr)]] = -(10**9)
+    run(micro, mr, *arguments)
+    np.testing.assert_allclose(arguments[-5], wanted, rtol=0, atol=1e-5)
+
+
 def test_nan_passes_the_floor():
     micro, L = product(1, 1, np.dtype(np.float64)), simd.lanes(np.dtype(np.float64))
     row, one, b, c = np.zeros(2, np.int64), np.ones(1), np.arange(L) - 2.0, np.zeros(L)

@@ -28,7 +28,7 @@ from nbprop import jit
 from nbprop.ops import simd
 
 __all__ = ["Correlation", "Region", "ahead_of", "bands", "block", "blocks", "cache", "depth", "fields", "operations",
-           "regions", "splits", "tile", "worth_threads"]
+           "regions", "splits", "tile", "together", "worth_threads"]
 
 
 @functools.cache
@@ -60,6 +60,7 @@ _ROWS = 4
 # Floating-point operations below which a second thread costs more than it brings: entering a parallel region takes
 # 2 to 3 us (omp), in which one core does about half a million.
 _SERIAL = 2_000_000
+_CHAINS = 8  # sums side by side, at least, that two multiply-adds per cycle of four cycles each want
 
 
 class Correlation(NamedTuple):
@@ -134,6 +135,11 @@ def tile(channels, dtype):
     cost = {nv: -(-vectors // nv) * nv * (98 / 86 if nv == 1 else 1) for nv in rows}
     nv = min(rows, key=lambda n: (cost[n], abs(n - best), -n))
     return rows[nv], nv
+
+
+def together(run, mr, nv):
+    """Return the rows of a tile of one vector whose rows are neighbours in runs of `run`, or 0 (see micro_kernel)."""
+    return max((rows for rows in range(_CHAINS, mr + 1) if run % rows == 0), default=0) if nv == 1 else 0
 
 
 def block(p, dtype, threads):

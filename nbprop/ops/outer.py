@@ -54,6 +54,7 @@ class Plan(NamedTuple):
     p: dense.Correlation
     mr: int
     nv: int
+    together: bool  # whether a tile's rows are neighbours in a block
     a_rows: np.ndarray
     c_rows: np.ndarray
     pitch: int
@@ -66,15 +67,15 @@ def plan(p, dtype):
     """Return the Plan of a weight gradient."""
     itemsize = np.dtype(dtype).itemsize
     mr, nv = dense.tile(p.OG, dtype)
+    P, pitch, beside = nv * simd.lanes(np.dtype(dtype)), _pitch(p.C, itemsize), 0
     if dense.operations(p) > _FITTING:
-        mr = _fitting(mr, p.KH * p.KW * p.CG)
-    P = nv * simd.lanes(np.dtype(dtype))
-    pitch = _pitch(p.C, itemsize)
+        beside = dense.together(p.CG if p.DW > 1 or pitch > p.CG else p.KW * p.CG, mr, nv)
+        mr = beside or _fitting(mr, p.KH * p.KW * p.CG)
     p = _block(p, P, pitch, itemsize)
     weights = p.KH * p.KW * p.CG * p.G * p.OG * itemsize
     most = min(_CHUNKS, _PARTIALS // max(weights, 1), dense.blocks(p), p.N * p.OH * p.OW // _PIXELS)
     a_rows, c_rows = (np.pad(rows, (0, -rows.size % mr), mode="edge") for rows in _taps(p, pitch))
-    return Plan(p, mr, nv, a_rows, c_rows, pitch, P, power_of_two(most))
+    return Plan(p, mr, nv, beside > 0, a_rows, c_rows, pitch, P, power_of_two(most))
 
 
 def _fitting(mr, rows):
@@ -147,7 +148,7 @@ def settle(p, dtype, scratch):
     size, each = tasks * (block + panel), _sums(made)
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
                  scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks),
-                 product(made.mr, made.nv, dtype), queue(tasks), tasks)
+                 product(made.mr, made.nv, dtype, made.together), queue(tasks), tasks)
     if not dense.blocks(p):
         return _clear
     return in_chunks(_outer_items, arguments, chunks, p.G * p.OG, scratch[size : size + chunks * each], tasks)

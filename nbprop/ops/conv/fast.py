@@ -66,6 +66,7 @@ class Pass(NamedTuple):
     g: winograd.Tiling
     mr: int
     nv: int
+    together: bool  # whether a tile's rows are neighbours, as channels are
     a_rows: np.ndarray
     c_rows: np.ndarray
     phases: np.ndarray  # of x: see Tiling
@@ -93,7 +94,7 @@ def passes(kind, g, m, dtype, threads):
                                  g.N * g.DH * g.DW * TH * TW, CP, OP, 0)
         table = np.array([[v.before, h.before, *(a * g.KW + b for a in v.taps for b in h.taps)] for v, h in group])
         if kind == "weight":
-            found.append(_weight_pass(tiling, dtype.itemsize, _fitting(mr, len(table) * C), nv, nv * L, table, threads))
+            found.append(_weight_pass(tiling, dtype.itemsize, mr, nv, nv * L, table, threads))
         else:
             found.append(_pass(tiling, dtype.itemsize, mr, nv, nv * L, table))
     return tuple(found)
@@ -140,7 +141,7 @@ def _pass(g, itemsize, mr, nv, P, phases):
     most, bytes_per_tile = (g.TILES, byte * S * g.CP) if staged else (-(-g.TILES // _ITEMS), byte * (S * g.CP + g.OP))
     TB = -(-max(min((_STAGE if staged else _BLOCK) // bytes_per_tile, most), 1) // mr) * mr
     rows = np.arange(TB)
-    return Pass(g._replace(TB=TB), mr, nv, rows * S * g.CP, rows * (P if staged else g.OP), phases, staged)
+    return Pass(g._replace(TB=TB), mr, nv, False, rows * S * g.CP, rows * (P if staged else g.OP), phases, staged)
 
 
 def _points(g):
@@ -154,6 +155,8 @@ def _weight_pass(g, itemsize, mr, nv, P, phases, threads):
     work for 32 channels; TB, and so the order of sums, does not depend on it.
     """
     byte, S = _points(g) * itemsize, len(phases)
+    together = dense.together(g.C, mr, nv)
+    mr = together or _fitting(mr, S * g.C)
     slab = max(1, min(_SUMS // (byte * S * g.C * P), g.OP // P)) * P
     spread = max(min(most, g.TILES // least) for most, least in _CHUNKS)
     chunks = power_of_two(min(spread, _RESULTS // (itemsize * _weights(g, phases))))
@@ -162,7 +165,8 @@ def _weight_pass(g, itemsize, mr, nv, P, phases, threads):
     TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * S * g.C * slab) // each, -(-g.TILES // chunks)))
     if chunks * -(-g.OP // slab) < threads:
         slab = max(1, g.OP // P // -(-threads // chunks)) * P
-    return Pass(g._replace(TB=TB), mr, nv, rows // g.C * g.CP + rows % g.C, rows * slab, phases, False, chunks, slab)
+    a_rows = rows // g.C * g.CP + rows % g.C
+    return Pass(g._replace(TB=TB), mr, nv, together > 0, a_rows, rows * slab, phases, False, chunks, slab)
 
 
 def _fitting(mr, rows):
@@ -291,8 +295,9 @@ def weight_gradient(x, dy, dw, db, plans, work):
     tasks = len(rooms)
     ones, zeros = constants[:P], constants[P : 2 * P]
     ones[:], zeros[:] = 1, 0
+    micro, micro_row = product(p.mr, p.nv, x.dtype, p.together), product(1, p.nv, x.dtype)
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
     winograd_weight.accumulate(g.M)(
         x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
-        _RUN // g.TB * g.TB, P, lanes, product(p.mr, p.nv, x.dtype), product(1, p.nv, x.dtype), waiting, tasks)
+        _RUN // g.TB * g.TB, P, lanes, micro, micro_row, waiting, tasks)
     outer.add_chunks(partials, dw, db, tasks)
