@@ -34,7 +34,7 @@ class Parameter:
         data = np.asarray(data)
         self.memory = tuple(range(data.ndim)) if memory is None else tuple(memory)
         self.shape, self.dtype, self.size = data.shape, data.dtype, data.size
-        self.settle(Vectors(np.zeros(self.size, self.dtype), np.zeros(self.size, self.dtype)))
+        self.settle(Vectors(*(layout.zeros((self.size,), self.dtype, data) for _ in range(2))))
         self.data[...] = data
 
     def settle(self, home, start=0):

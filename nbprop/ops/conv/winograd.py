@@ -211,10 +211,18 @@ def _tile_writer(m):
 @jit.scalar
 def _place(g, tile):
     """Return a tile's image, the first row and column of its lattice, and its row and column of tiles there."""
-    lattice, inside = tile // (g.TH * g.TW), tile % (g.TH * g.TW)
+    lattice = tile // (g.TH * g.TW)
+    inside = tile - lattice * (g.TH * g.TW)
+    row = inside // g.TW
     if g.DH == 1 and g.DW == 1:
-        return lattice, 0, 0, inside // g.TW, inside % g.TW
-    return lattice // (g.DH * g.DW), lattice // g.DW % g.DH, lattice % g.DW, inside // g.TW, inside % g.TW
+        return lattice, 0, 0, row, inside - row * g.TW
+    return lattice // (g.DH * g.DW), lattice // g.DW % g.DH, lattice % g.DW, row, inside - row * g.TW
+
+
+@jit.scalar
+def _over(length, step):
+    """Return length // step: a division takes as long as ten additions, and most steps are 1."""
+    return length if step == 1 else length // step
 
 
 @jit.scalar
@@ -228,7 +236,7 @@ def output_tile(g, tile):
     r, s = g.Y0 + r, g.Z0 + s
     row, pixel, h, q = g.YH * g.OW * g.O, g.YW * g.O, th * g.M, tw * g.M
     at = ((n * g.OH + r) * g.OW + s) * g.O + h * row + q * pixel
-    return at, h, q, (g.OH - r + g.YH - 1) // g.YH, (g.OW - s + g.YW - 1) // g.YW, row, pixel
+    return at, h, q, _over(g.OH - r + g.YH - 1, g.YH), _over(g.OW - s + g.YW - 1, g.YW), row, pixel
 
 
 @jit.scalar
@@ -236,10 +244,10 @@ def input_tile(g, tile, top, left):
     """Return the same of the inputs that it reads: rows r - TOP + XH i, with i from m th on, so of another lattice."""
     n, r, s, th, tw = _place(g, tile)
     row, pixel = g.XH * g.W * g.C, g.XW * g.C
-    h, q = th * g.M + (r - top) // g.XH, tw * g.M + (s - left) // g.XW
-    r, s = (r - top) % g.XH, (s - left) % g.XW
+    down, right = _over(r - top, g.XH), _over(s - left, g.XW)
+    h, q, r, s = th * g.M + down, tw * g.M + right, r - top - down * g.XH, s - left - right * g.XW
     at = ((n * g.H + r) * g.W + s) * g.C + h * row + q * pixel
-    return at, h, q, (g.H - r + g.XH - 1) // g.XH, (g.W - s + g.XW - 1) // g.XW, row, pixel
+    return at, h, q, _over(g.H - r + g.XH - 1, g.XH), _over(g.W - s + g.XW - 1, g.XW), row, pixel
 
 
 @jit.kernel
