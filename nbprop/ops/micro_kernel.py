@@ -173,15 +173,16 @@ def _fetch_next(builder, first, end, mr, vector, nv, c, c0, c_rows):
 
 @functools.cache
 def resident(rows, depth):
-    """Make the micro-kernel for short sums, c[r][lane] = sum over k < depth of a[r][k] b[k][lane].
+    """Make the micro-kernel for short sums of one vector, c[r][lane] = sum over k < depth of a[r][k] b[k][lane].
 
-    The `depth` vectors of b stay in registers, beside `rows` accumulators that need no start. Rows of a and c follow
-    one another `sa` and `sc` apart, `rows` at a time: up to `rows` - 1 more than `count` are computed.
+    The `depth` vectors of b stay in registers, beside `rows` accumulators that need no start. All rows follow one
+    another without a gap, and are served by one pointer: with eight, LLVM found registers for them by finishing two
+    rows before the other six (78 to 105 GFLOP/s for 145; Emerald Rapids). Up to `rows` - 1 more than `count` are computed.
     """
 
     @intrinsic
-    def micro_kernel(typingctx, a, a0, sa, b, b0, sb, c, c0, sc, count):
-        signature = types.void(a, a0, sa, b, b0, sb, c, c0, sc, count)
+    def micro_kernel(typingctx, a, a0, b, b0, c, c0, count):
+        signature = types.void(a, a0, b, b0, c, c0, count)
         name = f"{__name__}.resident.{rows}.{depth}"
         return signature, functools.partial(simd.apart, name, functools.partial(_emit_resident, rows, depth))
 
@@ -190,16 +191,16 @@ def resident(rows, depth):
 
 
 def _emit_resident(rows, depth, context, builder, args):
-    a, a0, sa, b, b0, sb, c, c0, sc, count = args
+    a, a0, b, b0, c, c0, count = args
     vector = simd.register(context, a)
-    right = [simd.load(builder, vector, b, builder.add(b0, builder.mul(sb, int64(k))), 0, None) for k in range(depth)]
+    right = [simd.load(builder, vector, b, b0, k, None) for k in range(depth)]
     with cgutils.for_range_slice(builder, int64(0), count, int64(rows)) as (first, _):
-        at = [builder.add(first, int64(m)) for m in range(rows)]
-        left = [builder.gep(a, [builder.add(a0, builder.mul(sa, r))]) for r in at]
+        left = builder.gep(a, [builder.add(a0, builder.mul(first, int64(depth)))])
+        target = builder.add(c0, builder.mul(first, int64(vector.count)))
         acc = [None] * rows
         for k in range(depth):
             for m in range(rows):
-                one = simd.broadcast(builder, vector, builder.load(builder.gep(left[m], [int64(k)])))
+                one = simd.broadcast(builder, vector, builder.load(builder.gep(left, [int64(m * depth + k)])))
                 acc[m] = simd.fmuladd(builder, one, right[k], acc[m]) if k else builder.fmul(one, right[k])
         for m in range(rows):
-            simd.store(builder, acc[m], c, builder.add(c0, builder.mul(sc, at[m])), 0, None)
+            simd.store(builder, acc[m], c, target, m, None)

@@ -277,7 +277,7 @@ def _sums(micro, v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count,
 @jit.kernel(from_python=False)
 def _short_sums(micro, v, v0, a_rows, u, u0, zeros, g, S, products, p0, c_rows, count, P):
     """Do the same for 16 channels in and one vector out, whose weights fit into the registers."""
-    _resident(v, v0, g.CP, u, u0, P, products, p0, g.OP, count)
+    _resident(v, v0, u, u0, products, p0, count)
 
 
 @functools.cache
