@@ -162,7 +162,9 @@ def _weight_pass(g, itemsize, mr, nv, P, phases, threads):
     chunks = power_of_two(min(spread, _RESULTS // (itemsize * _weights(g, phases))))
     rows = np.minimum(np.arange(-(-S * g.C // mr) * mr), S * g.C - 1)
     each = byte * (S * g.CP + slab)
-    TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * S * g.C * slab) // each, -(-g.TILES // chunks)))
+    share = max(-(-g.TILES // chunks), 1)
+    TB = max(1, min(_RUN, (_CHUNK_BLOCK + byte * S * g.C * slab) // each))
+    TB = -(-share // -(-share // TB))  # alike: 32 and 32 tiles instead of 46 and 18
     if chunks * -(-g.OP // slab) < threads:
         slab = max(1, g.OP // P // -(-threads // chunks)) * P
     a_rows = rows // g.C * g.CP + rows % g.C
