@@ -177,7 +177,8 @@ def resident(rows, depth):
 
     The `depth` vectors of b stay in registers, beside `rows` accumulators that need no start. All rows follow one
     another without a gap, and are served by one pointer: with eight, LLVM found registers for them by finishing two
-    rows before the other six (78 to 105 GFLOP/s for 145; Emerald Rapids). Up to `rows` - 1 more than `count` are computed.
+    rows before the other six (78 to 105 GFLOP/s for 145; Emerald Rapids). Up to `rows` - 1 rows more than `count` are
+    computed.
     """
 
     @intrinsic

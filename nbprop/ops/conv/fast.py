@@ -12,8 +12,8 @@ from nbprop.ops.conv import plan, winograd, winograd_weight
 from nbprop.ops.flat import power_of_two
 from nbprop.ops.micro_kernel import product
 
-__all__ = ["TILE", "Pass", "correlate", "count", "gradient_memory", "memory", "panel", "passes", "taps", "tiles",
-           "weight_gradient"]
+__all__ = ["TILE", "Pass", "count", "gradient_memory", "memory", "panel", "passes", "settle", "settle_gradient", "taps",
+           "tiles"]
 
 # Bytes of a block's transformed tiles and products, which stay in L2 beside the next block's input, fetched meanwhile
 # (512 KiB: 15 % slower where the input comes from memory); and of a stage's tiles, which stay in L3.
@@ -252,54 +252,84 @@ def _share_out(p, room, each, edges):
     return room[: tasks * each].reshape(tasks, each), edges[: tasks * edge].reshape(tasks, edge)
 
 
-def correlate(x, w, exchanged, b, y, plans, work, floor):
-    """Fill y (flat) with max(b + x correlated with w, floor), each of the Passes its pixels.
+def settle(plans, exchanged, dtype, work, floor):
+    """Return the function of x, w, b and y (flat) that fills y with max(b + x correlated with w, floor).
 
-    `w` (flat) has the memory order KH, KW, C, O; the input gradient takes its channels `exchanged`. `work` holds four
-    flat arrays of the sizes of `memory`, and a queue.
+    Each of the Passes fills its pixels. `w` has the memory order KH, KW, C, O; the input gradient takes its channels
+    `exchanged`. `work` holds four flat arrays of the sizes of `memory`, and a queue.
     """
     g, bias = plans[0].g, work[3]
-    bias[: g.O] = b
-    bias[g.O : g.OP + panel(plans[0], x.dtype)] = 0
-    for p in plans:
-        _correlate(x, w, exchanged, y, p, work, floor)
+    own, none = bias[: g.O], bias[g.O : g.OP + panel(plans[0], dtype)]
+    passes = [(_staged if p.staged else _blocked)(p, exchanged, dtype, work, floor) for p in plans]
+
+    def run(x, w, b, y):
+        own[:] = b
+        none[:] = 0
+        for each in passes:
+            each(x, w, y)
+
+    return run
 
 
-def _correlate(x, w, exchanged, y, p, work, floor):
+def _staged(p, exchanged, dtype, work, floor):
+    """Return a Pass in stages as a function of x, w and y."""
     g, (shared, room, edges, bias, waiting) = p.g, work
-    lanes, P, micro = simd.lanes(x.dtype), panel(p, x.dtype), product(p.mr, p.nv, x.dtype)
+    lanes, P, micro = simd.lanes(dtype), panel(p, dtype), product(p.mr, p.nv, dtype)
     rooms, edges = _share_out(p, room, _room(p, lanes, P), edges)
-    tasks = len(rooms)
-    if p.staged:
-        take, finish = winograd.staged(g.M)
+    tasks, slice_ = len(rooms), _slice(g, P)
+    groups = -(-tasks // (g.OP // P))
+    take, finish = winograd.staged(g.M)
+
+    def run(x, w, y):
         for first in range(0, g.TILES, g.TB):
             last = min(first + g.TB, g.TILES)
             take(x, shared, g, p.phases, first, last, edges, lanes, tasks)
-            finish(shared, w, exchanged, p.phases, bias, y, g, _slice(g, P), p.a_rows, p.c_rows, first, last,
-                   -(-tasks // (g.OP // P)), rooms, edges, floor, P, lanes, p.mr, micro, waiting, tasks)
-        return
-    larger = rooms.shape[1] + _transformed(p, P, lanes)
+            finish(shared, w, exchanged, p.phases, bias, y, g, slice_, p.a_rows, p.c_rows, first, last, groups, rooms,
+                   edges, floor, P, lanes, p.mr, micro, waiting, tasks)
+
+    return run
+
+
+def _blocked(p, exchanged, dtype, work, floor):
+    """Return a Pass in blocks as a function of x, w and y."""
+    g, (shared, room, edges, bias, waiting) = p.g, work
+    lanes, P, micro = simd.lanes(dtype), panel(p, dtype), product(p.mr, p.nv, dtype)
+    each = _room(p, lanes, P)
+    rooms, edges = _share_out(p, room, each, edges)
+    tasks, larger = len(rooms), each + _transformed(p, P, lanes)
     own = _brings_its_own(g, tasks) and room.size >= tasks * larger
     if own:
         rooms = room[: tasks * larger].reshape(tasks, larger)
-    else:
-        winograd.weights(g.M)(w, exchanged, p.phases, g, P, rooms, shared, lanes, tasks)
     short = g.C == winograd.SHORT[1] and len(p.phases) == p.nv == 1 and simd.registers() == 32
-    winograd.blocked(g.M, short)(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows,
-                                 rooms, edges, floor, P, lanes, micro, waiting, tasks)
+    transform, multiply = winograd.weights(g.M), winograd.blocked(g.M, short)
+
+    def run(x, w, y):
+        if not own:
+            transform(w, exchanged, p.phases, g, P, rooms, shared, lanes, tasks)
+        multiply(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges, floor, P, lanes,
+                 micro, waiting, tasks)
+
+    return run
 
 
-def weight_gradient(x, dy, dw, db, plans, work):
-    """Fill dw and db (flat) by the one Pass; `work` holds arrays of the sizes of `gradient_memory`, and a queue."""
+def settle_gradient(plans, dtype, work):
+    """Return the function of x, dy, dw and db (flat) that fills dw and db by the one Pass.
+
+    `work` holds arrays of the sizes of `gradient_memory`, and a queue.
+    """
     (p,), (results, room, edges, constants, waiting) = plans, work
-    g, lanes, P = p.g, simd.lanes(x.dtype), panel(p, x.dtype)
+    g, lanes, P = p.g, simd.lanes(dtype), panel(p, dtype)
     rooms, edges = _share_out(p, room, _gradient_room(p, lanes), edges)
-    tasks = len(rooms)
+    tasks, longest = len(rooms), _RUN // g.TB * g.TB
     ones, zeros = constants[:P], constants[P : 2 * P]
-    ones[:], zeros[:] = 1, 0
-    micro, micro_row = product(p.mr, p.nv, x.dtype, p.together), product(1, p.nv, x.dtype)
+    micro, micro_row = product(p.mr, p.nv, dtype, p.together), product(1, p.nv, dtype)
     partials = results[: p.chunks * _result(p)].reshape(p.chunks, -1)
-    winograd_weight.accumulate(g.M)(
-        x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges,
-        _RUN // g.TB * g.TB, P, lanes, micro, micro_row, waiting, tasks)
-    outer.add_chunks(partials, dw, db, tasks)
+    accumulate = winograd_weight.accumulate(g.M)
+
+    def run(x, dy, dw, db):
+        ones[:], zeros[:] = 1, 0
+        accumulate(x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges, longest,
+                   P, lanes, micro, micro_row, waiting, tasks)
+        outer.add_chunks(partials, dw, db, tasks)
+
+    return run

@@ -18,7 +18,7 @@ def forward(g, dtype, relu, memory, room):
     m = choose.winograd_tile("forward", g)
     if m:
         passes = fast.passes("forward", g, m, dtype, jit.threads())
-        return lambda x, w, b, y: fast.correlate(x, w, False, b, y, passes, room, least)
+        return fast.settle(passes, False, dtype, room, least)
     several = wide.forward(g, dtype, choose.exact())
     if several:
         return wide.settle(several, g.C, (g.KW * g.C * g.O, g.C * g.O, g.O, 1), dtype, memory, least)
@@ -34,7 +34,7 @@ def adjoint(g, dtype, relu, memory, room):
     m = choose.winograd_tile("input", g)
     if m:
         passes = fast.passes("input", g, m, dtype, jit.threads())
-        return lambda dy, w, b, dx: fast.correlate(dy, w, True, b, dx, passes, room, least)
+        return fast.settle(passes, True, dtype, room, least)
     columns = None if relu else spread.phases(g, dtype, choose.exact())
     if columns:
         return _one_by_one([spread.settle(each, g, dtype, memory) for each in columns])
@@ -80,7 +80,7 @@ def weight(g, dtype, relu, sums, room):
     m = choose.winograd_tile("weight", g)
     if m:
         passes = fast.passes("weight", g, m, dtype, jit.threads())
-        return lambda x, dy, dw, db: fast.weight_gradient(x, dy, dw, db, passes, room)
+        return fast.settle_gradient(passes, dtype, room)
     several = wide.forward(g, dtype, choose.exact())
     if several:
         return wide.settle_gradient(several, dtype, sums)
