@@ -82,8 +82,8 @@ def test_what_is_explained_is_what_runs(x_shape, w_shape, monkeypatch):
         run = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *arguments: (ran.append(label), run(*arguments))[1])
 
-    watch(fast, "correlate", "Winograd")
-    watch(fast, "weight_gradient", "Winograd")
+    watch(fast, "settle", "Winograd")
+    watch(fast, "settle_gradient", "Winograd")
     watch(wide, "settle", "columns at once")
     watch(wide, "settle_gradient", "columns at once")
     watch(spread, "settle", "spread")

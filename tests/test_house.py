@@ -35,8 +35,8 @@ RANK = {
 
 # Ops made of products: they alone may reach what is built on the micro-kernel.
 DENSE_OPS = {"conv", "conv_flip", "conv_transpose", "linear", "gram"}
-DENSE = {"dense", "correlate", "lanewise", "lanewise_outer", "outer", "slide", "cuda_correlate", "cuda_lanewise",
-         "cuda_outer", "cuda_tensor", "cuda_tile"}
+DENSE = {"dense", "correlate", "lanewise", "lanewise_outer", "micro_kernel", "outer", "slide", "cuda_correlate",
+         "cuda_lanewise", "cuda_outer", "cuda_tensor", "cuda_tile"}
 SHARED = {path.stem for path in PACKAGE.glob("ops/*.py")}
 
 

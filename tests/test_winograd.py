@@ -8,6 +8,7 @@ from oracle import assert_close, assert_same_bits, dtypes, normal
 
 import nbprop
 from nbprop import scratch
+from nbprop.ops import simd
 from nbprop.ops.conv import choose, conv2d_backward_input, conv2d_backward_weight, conv2d_forward, cpu, fast
 from nbprop.ops.conv_transpose import conv_transpose2d_forward
 from nbprop.shapes import conv2d
@@ -59,6 +60,13 @@ def assert_as_direct(*made):
         assert_close(ours, direct, bound)
     # What is rounded is the size of what is summed up, of which a single channel may leave next to nothing.
     assert (np.abs(db - wanted) <= bound * np.sqrt((dy**2).sum((0, 2, 3)))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("vectors", [1, 2, 3, 5, 7])
+def test_sixteen_channels_and_some_vectors_as_reference(vectors, dtype):
+    """Tiles of a single vector serve one, whose weights stay in registers, and on 32 registers five and seven."""
+    assert_as_direct(*problem(2, 16, 9, 9, vectors * simd.lanes(np.dtype(dtype)) - 1, (1, 1), dtype))
 
 
 @settings(max_examples=12, deadline=None)

@@ -136,7 +136,9 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     if p.LANEWISE:  # as few as leave every thread its share: together they are a run of memory
         shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
-    tasks = max(1, min(dense.worth_threads(dense.operations(p)), items))
+    if not items:
+        return lambda x, w, bias, y: None
+    tasks = min(dense.worth_threads(dense.operations(p)), items)
     in_place = (ldw == width and p.G == 1) or (p.OG % width == 0 and p.NB * p.RB * p.OW <= _IN_PLACE)
     size = 0 if p.LANEWISE or (in_place and phase is _FORWARD) else _panel_size(p, width)
     rooms = scratch[: tasks * size].reshape(tasks, size) if size else np.zeros((tasks, 0), dtype)
@@ -149,8 +151,6 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     micro = 0 if p.LANEWISE else product(mr, nv, dtype)
     arguments = (np.array([*p, *phase], np.int64), *tables, rooms, width, width // nv, shares, khb, runb, floor, unit,
                  slices, micro, queue(tasks), tasks)
-    if not items:
-        return lambda x, w, bias, y: None
     return lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)
 
 

@@ -42,7 +42,7 @@ def _product(taps):
                                channels, floor, far)
         return signature, functools.partial(simd.apart, f"{__name__}.product.{taps}", functools.partial(_emit, taps))
 
-    product._set_uuid(f"{__name__}.product({taps})")  # see simd.take_panel
+    product._set_uuid(f"{__name__}.product({taps})")  # see micro_kernel
     return product
 
 

@@ -168,7 +168,7 @@ def _product(mr):
         signature = types.void(row, end, a, a0, a_rows, n1, n2, sa1, sa2, b, b0, sb1, sb2, c, c0, c_rows, channels)
         return signature, functools.partial(simd.apart, f"{__name__}.product.{mr}", functools.partial(_emit, mr))
 
-    product._set_uuid(f"{__name__}.product({mr})")  # see simd.take_panel
+    product._set_uuid(f"{__name__}.product({mr})")  # see micro_kernel
     return product
 
 

@@ -16,7 +16,7 @@ import functools
 import itertools
 
 from numba import from_dtype, types
-from numba.core import cgutils
+from numba.core import cgutils, errors
 from numba.extending import intrinsic
 
 from nbprop import distribute, jit
@@ -60,6 +60,9 @@ def multiply(typingctx, address, row, end, a, a0, a_rows, n0, n1, n2, sa0, sa1, 
     What is multiplied next can come from memory meanwhile: with each row, `run` more elements of `ahead` are asked for,
     from f0 on.
     """
+
+    if {t.dtype for t in (a, b, init, c, ahead)} != {floor} or {t.dtype for t in (a_rows, c_rows)} != {types.intp}:
+        raise errors.TypingError(f"the micro-kernel for {floor} got {a}, {b}, {init}, {c}, {ahead}; {a_rows}, {c_rows}")
 
     def emit(context, builder, signature, args):
         words = [simd.pointer_or_number(context, builder, t, v) for t, v in zip(signature.args, args)]
@@ -130,8 +133,7 @@ def _emit(mr, nv, together, context, builder, args):
                 for m, j in entries:
                     builder.store(simd.load(builder, vector, init, starts[m], j, some), acc[m][j])
 
-        lefts = [builder.gep(a, [builder.add(a0, r)]) for r in lefts]
-        beside = [int64(m if together else 0) for m in range(mr)]
+        lefts = [builder.gep(a, [builder.add(a0, lefts[0 if together else m])]) for m in range(mr)]
         with simd.rolled(builder, n0) as k0, simd.rolled(builder, n1) as k1:
             ka = builder.add(builder.mul(k0, sa0), builder.mul(k1, sa1))
             kb = builder.add(b0, builder.add(builder.mul(k0, sb0), builder.mul(k1, sb1)))
@@ -140,7 +142,8 @@ def _emit(mr, nv, together, context, builder, args):
                 at_b = builder.add(kb, builder.mul(k2, sb2))
                 right = [simd.load(builder, vector, b, at_b, j, None) for j in range(nv)]
                 for m in range(mr):
-                    at = builder.gep(builder.gep(lefts[0 if together else m], [at_a]), [beside[m]])
+                    at = builder.gep(lefts[m], [at_a])
+                    at = builder.gep(at, [int64(m)]) if together else at
                     left = simd.broadcast(builder, vector, builder.load(at))
                     for j in range(nv):
                         builder.store(simd.fmuladd(builder, left, right[j], builder.load(acc[m][j])), acc[m][j])
@@ -171,7 +174,6 @@ def _fetch_next(builder, first, end, mr, vector, nv, c, c0, c_rows):
             simd.fetch_line(builder, c, builder.add(at, int64(element)), 1, 3)
 
 
-@functools.cache
 def resident(rows, depth):
     """Make the micro-kernel for short sums of one vector, c[r][lane] = sum over k < depth of a[r][k] b[k][lane].
 
@@ -187,7 +189,6 @@ def resident(rows, depth):
         name = f"{__name__}.resident.{rows}.{depth}"
         return signature, functools.partial(simd.apart, name, functools.partial(_emit_resident, rows, depth))
 
-    micro_kernel._set_uuid(f"{__name__}.resident({rows}, {depth})")  # see _tiles
     return micro_kernel
 
 

@@ -144,13 +144,13 @@ def settle(p, dtype, scratch):
     """
     made = plan(p, dtype)
     p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
+    if not dense.blocks(p):
+        return _clear
     tasks = min(dense.worth_threads(dense.operations(p)), chunks * p.G * -(-p.OG // made.P))
     size, each = tasks * (block + panel), _sums(made)
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
                  scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks),
                  product(made.mr, made.nv, dtype, made.together), queue(tasks), tasks)
-    if not dense.blocks(p):
-        return _clear
     return in_chunks(_outer_items, arguments, chunks, p.G * p.OG, scratch[size : size + chunks * each], tasks)
 
 

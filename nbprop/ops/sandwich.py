@@ -31,7 +31,7 @@ def sandwich(matrix, epilogue=False):
         return types.void(source, s0, sr, sc, target, d0, dr, dc, bias, b0, floor), emit
 
     made = transform_and_finish if epilogue else transform
-    made._set_uuid(f"{__name__}.sandwich({matrix}, {epilogue})")  # see simd.take_panel
+    made._set_uuid(f"{__name__}.sandwich({matrix}, {epilogue})")  # see micro_kernel
     return made
 
 
@@ -49,7 +49,7 @@ def clipped(matrix):
         name = f"{__name__}.{matrix}.clipped"
         return signature, functools.partial(simd.apart, name, functools.partial(_emit_clipped, matrix))
 
-    transform._set_uuid(f"{__name__}.clipped({matrix})")  # see simd.take_panel
+    transform._set_uuid(f"{__name__}.clipped({matrix})")  # see micro_kernel
     return transform
 
 

@@ -56,9 +56,8 @@ def lanes(dtype) -> int:
     return vector_bytes() // dtype.itemsize
 
 
-@functools.cache
 def take_panel(summed):
-    """Make target[i][lane] = source[start + i step + lane], P lanes, that is 1 to VECTORS vectors.
+    """Make target[i][lane] = source[start + i step + lane], P lanes, that is 1 to VECTORS whole vectors.
 
     With `summed` the sum over i is added to sums[o + lane], which is else not touched. Lanes from `width` on become 0
     in `target`; they are not read, nor summed.
@@ -70,8 +69,6 @@ def take_panel(summed):
         return signature, functools.partial(apart, f"{__name__}.take_panel.{summed}",
                                             functools.partial(_emit_take, summed))  # fmt: skip
 
-    # Kernels that close over it are cached under a hash of its pickle, which holds a random identity; see jit.scalar.
-    take._set_uuid(f"{__name__}.take_panel({summed})")
     return take
 
 

@@ -69,7 +69,7 @@ def _product(kh, kw):
         name = f"{__name__}.product.{kh}.{kw}"
         return signature, functools.partial(simd.apart, name, functools.partial(_emit, kh, kw))
 
-    product._set_uuid(f"{__name__}.product({kh}, {kw})")  # see simd.take_panel
+    product._set_uuid(f"{__name__}.product({kh}, {kw})")  # see micro_kernel
     return product
 
 

@@ -259,13 +259,13 @@ def settle(plans, exchanged, dtype, work, floor):
     `exchanged`. `work` holds four flat arrays of the sizes of `memory`, and a queue.
     """
     g, bias = plans[0].g, work[3]
-    own, none = bias[: g.O], bias[g.O : g.OP + panel(plans[0], dtype)]
-    passes = [(_staged if p.staged else _blocked)(p, exchanged, dtype, work, floor) for p in plans]
+    biases, zeros = bias[: g.O], bias[g.O : g.OP + panel(plans[0], dtype)]
+    runs = [(_staged if p.staged else _blocked)(p, exchanged, dtype, work, floor) for p in plans]
 
     def run(x, w, b, y):
-        own[:] = b
-        none[:] = 0
-        for each in passes:
+        biases[:] = b
+        zeros[:] = 0
+        for each in runs:
             each(x, w, y)
 
     return run
@@ -293,14 +293,16 @@ def _staged(p, exchanged, dtype, work, floor):
 def _blocked(p, exchanged, dtype, work, floor):
     """Return a Pass in blocks as a function of x, w and y."""
     g, (shared, room, edges, bias, waiting) = p.g, work
-    lanes, P, micro = simd.lanes(dtype), panel(p, dtype), product(p.mr, p.nv, dtype)
+    lanes, P = simd.lanes(dtype), panel(p, dtype)
     each = _room(p, lanes, P)
     rooms, edges = _share_out(p, room, each, edges)
     tasks, larger = len(rooms), each + _transformed(p, P, lanes)
     own = _brings_its_own(g, tasks) and room.size >= tasks * larger
     if own:
         rooms = room[: tasks * larger].reshape(tasks, larger)
-    short = g.C == winograd.SHORT[1] and len(p.phases) == p.nv == 1 and simd.registers() == 32
+    # One vector out in all: 65 to 80 channels come in tiles of one, too.
+    short = g.C == winograd.SHORT[1] and g.OP == lanes and len(p.phases) == 1 and simd.registers() == 32
+    micro = 0 if short else product(p.mr, p.nv, dtype)
     transform, multiply = winograd.weights(g.M), winograd.blocked(g.M, short)
 
     def run(x, w, y):
