@@ -59,6 +59,7 @@ def assert_as_direct(*made):
     for ours, direct in zip(found, expected):
         assert_close(ours, direct, bound)
     # What is rounded is the size of what is summed up, of which a single channel may leave next to nothing.
+    assert db.shape == wanted.shape
     assert (np.abs(db - wanted) <= bound * np.sqrt((dy**2).sum((0, 2, 3)))).all()
 
 
