@@ -11,9 +11,10 @@ import importlib
 
 from nbprop import layout
 
-__all__ = ["name", "to_device", "to_host", "twin", "using"]
+__all__ = ["forced", "name", "to_device", "to_host", "twin", "using"]
 
 _forced = contextvars.ContextVar("nbprop_backend", default=None)
+forced = _forced.get  # the name of the backend that `using` asks for, or None
 
 
 @contextlib.contextmanager

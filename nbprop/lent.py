@@ -12,7 +12,7 @@ import numpy as np
 
 from nbprop import layout
 
-__all__ = ["Lent", "release"]
+__all__ = ["Lent", "release", "small"]
 
 _SMALL = 1 << 16  # bytes: finding a block takes about as long as writing them; and they add up to little
 
@@ -26,6 +26,12 @@ class _Pool(threading.local):
 
 
 _own = _Pool()
+
+
+def small(dtype, *shapes):
+    """Say whether arrays of these shapes, allocated now, are on the host and so small that nobody need let them go."""
+    largest = max(map(math.prod, shapes)) * np.dtype(dtype).itemsize
+    return largest < _SMALL and not layout.goes_to_gpu()
 
 
 class Lent:

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout
-from nbprop.lent import Lent
+from nbprop.lent import Lent, small
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter
 from nbprop.ops import activation as op
+from nbprop.repeat import Repeated
 from nbprop.shapes import check_same_dtype, integer
 
 __all__ = [
@@ -90,11 +91,16 @@ class Activation(Module):
 
     def allocate(self, shape, dtype):
         numbers = op.numbers(self.pair, self.parameter_values, dtype)
-        return SimpleNamespace(numbers=numbers, y=layout.empty(shape, dtype), dx=Lent(shape, dtype))
+        settled = small(dtype, shape), self.pair, numbers
+        return SimpleNamespace(
+            forward=Repeated("activation", "activation_forward", *settled),
+            backward=Repeated("activation", "activation_backward", *settled),
+            y=layout.empty(shape, dtype), dx=Lent(shape, dtype),
+        )  # fmt: skip
 
     def forward(self, x):
         x, p = self.enter(x)
-        backend.twin("activation", x).activation_forward(self.pair, p.numbers, x, p.y)
+        p.forward.run(x, p.y)
         self._last = (p, p.y if self.pair.of_output else x)
         return p.y
 
@@ -104,7 +110,7 @@ class Activation(Module):
         if not input_gradient:
             return None
         dx = p.dx.take()
-        backend.twin("activation", dy).activation_backward(self.pair, p.numbers, s, dy, dx)
+        p.backward.run(s, dy, dx)
         return dx
 
 

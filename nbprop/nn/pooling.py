@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout, shapes
-from nbprop.lent import Lent
+from nbprop.lent import Lent, small
 from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module
+from nbprop.repeat import Repeated
 
 __all__ = ["AvgPool2d", "MaxPool2d"]
 
@@ -41,7 +42,10 @@ class MaxPool2d(Module):
     def allocate(self, shape, dtype):
         g = shapes.max_pool2d(shape, self.kernel_size, self.stride, self.padding, self.dilation,
                               self.ceil_mode)
+        keep = small(dtype, shape, g.y_shape)
         return SimpleNamespace(
+            forward=Repeated("max_pool", "max_pool2d_forward", keep),
+            backward=Repeated("max_pool", "max_pool2d_backward", keep),
             window=(g.kernel, g.stride, g.padding, g.dilation),
             y=layout.empty(g.y_shape, dtype),
             winners=layout.empty(g.y_shape, np.int32),
@@ -51,7 +55,7 @@ class MaxPool2d(Module):
 
     def forward(self, x):
         x, p = self.enter(x, 4)
-        backend.twin("max_pool", x).max_pool2d_forward(x, p.y, p.winners, *p.window)
+        p.forward.run(x, p.y, p.winners, *p.window)
         self._last = p
         if not self.return_indices:
             return p.y
@@ -65,7 +69,7 @@ class MaxPool2d(Module):
         if not input_gradient:
             return None
         dx = p.dx.take()
-        backend.twin("max_pool", dy).max_pool2d_backward(dy, p.winners, p.y if relu else None, dx, *p.window)
+        p.backward.run(dy, p.winners, p.y if relu else None, dx, *p.window)
         return dx
 
 

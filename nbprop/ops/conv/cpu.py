@@ -8,6 +8,7 @@ from nbprop import scratch
 from nbprop.ops.conv import settle
 from nbprop.ops.conv.workspace import Workspace
 from nbprop.ops.flat import flat, flat_weights
+from nbprop.repeat import settles
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -18,14 +19,17 @@ def workspace(g, dtype):
     return Workspace(g, np.dtype(dtype))
 
 
+@settles
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
-    work.settled(settle.forward, relu)(flat(x), flat_weights(w), b, flat(y))
+    return functools.partial(work.run, settle.forward, relu, flat(x), flat_weights(w), b, flat(y))
 
 
+@settles
 def backward_input(dy, w, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
-    work.settled(settle.adjoint)(flat(dy), flat_weights(w), _no_bias(g.C, dy.dtype), flat(dx))
+    bias = _no_bias(g.C, dy.dtype)
+    return functools.partial(work.run, settle.adjoint, False, flat(dy), flat_weights(w), bias, flat(dx))
 
 
 @functools.lru_cache(maxsize=512)
@@ -34,6 +38,7 @@ def _no_bias(channels, dtype):
     return np.zeros(channels, dtype)
 
 
+@settles
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw and db."""
-    work.settled(settle.weight)(flat(x), flat(dy), flat(dw), db)
+    return functools.partial(work.run, settle.weight, False, flat(x), flat(dy), flat(dw), db)

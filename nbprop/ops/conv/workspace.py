@@ -25,13 +25,13 @@ class Workspace:
         self._splits = dense.splits(2 * g.weights * g.N * max(g.H, g.OH) * max(g.W, g.OW))
         self._now()  # borrows before anybody keeps this: memory that grows ends what was kept
 
-    def settled(self, settle, relu=False):
-        """Return settle(g, dtype, relu, memory, room), which takes longer than all of a tiny layer does."""
+    def run(self, settle, relu, *arrays):
+        """Call settle(g, dtype, relu, memory, room), kept as it takes longer than all of a tiny layer does."""
         memory, passes = self._now()
         found = passes.get((settle, relu))
         if found is None:
             found = passes[settle, relu] = settle(self._g, self._dtype, relu, *memory)
-        return found
+        found(*arrays)
 
     def _now(self):
         """Return the memory, and the passes settled on it, for the threads and the algorithm of now."""

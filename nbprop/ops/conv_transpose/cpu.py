@@ -21,7 +21,7 @@ def workspace(g, dtype):
 
 def forward(x, w, b, y, g, relu, work):
     """Fill y = b + A^T x, or its positive part."""
-    work[0].settled(settle.adjoint, relu)(flat(x), flat_weights(w), b, flat(y))
+    work[0].run(settle.adjoint, relu, flat(x), flat_weights(w), b, flat(y))
 
 
 def backward_input(dy, w, dx, g, work):

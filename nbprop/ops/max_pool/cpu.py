@@ -9,6 +9,8 @@ time; a position outside the image is never visited. Forward tasks are rows of w
               images, or blocks of channels of them, so that no two write to one place
 """
 
+import functools
+
 import numpy as np
 
 from nbprop import jit
@@ -17,6 +19,7 @@ from nbprop.ops.flat import flat, rows, share, tasks
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
 from nbprop.ops.through_relu import flat_or_none, through_relu
 from nbprop.ops.window import at_last, following, inside
+from nbprop.repeat import settles
 
 _LANES = 16  # channels of a block, where there are fewer images than threads
 
@@ -115,13 +118,15 @@ def _scatter_blocks(dy, indices, y, dx, planes, width, task, tasks):
                 dx[p, c] += through_relu(dy, y, (o, c))
 
 
+@settles
 def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
     N, C, OH, _ = y.shape
     arrays, planes = (flat(x), flat(y), flat(indices), C), x.shape[2:] + y.shape[2:]
     threads = tasks(x.size)
-    _forward_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
+    return functools.partial(_forward_rows, *arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
 
 
+@settles
 def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
     (KH, KW), (SH, SW), (DH, DW) = kernel, stride, dilation
     planes = dx.shape[2:] + dy.shape[2:]
@@ -129,8 +134,7 @@ def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
     threads = tasks(dx.size)
     if SH > DH * (KH - 1) and SW > DW * (KW - 1):  # windows lie apart
         arrays = flat(dy), flat(indices), flat_or_none(y), flat(dx), C
-        _give_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
-        return
+        return functools.partial(_give_rows, *arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
     arrays = rows(dy), rows(indices), None if y is None else rows(y), rows(dx)
     width = max(C, 1) if threads <= N else _LANES
-    _scatter_blocks(*arrays, planes, width, threads)
+    return functools.partial(_scatter_blocks, *arrays, planes, width, threads)
