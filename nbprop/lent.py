@@ -12,7 +12,7 @@ import numpy as np
 
 from nbprop import layout
 
-__all__ = ["Lent", "release", "small"]
+__all__ = ["Lent", "keeps", "release", "small"]
 
 _SMALL = 1 << 16  # bytes: finding a block takes about as long as writing them; and they add up to little
 
@@ -32,6 +32,11 @@ def small(dtype, *shapes):
     """Say whether arrays of these shapes, allocated now, are on the host and so small that nobody need let them go."""
     largest = max(map(math.prod, shapes)) * np.dtype(dtype).itemsize
     return largest < _SMALL and not layout.goes_to_gpu()
+
+
+def keeps(x):
+    """Say whether an array is one of those."""
+    return type(x) is np.ndarray and x.nbytes < _SMALL
 
 
 class Lent:

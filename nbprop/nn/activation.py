@@ -7,7 +7,6 @@ import numpy as np
 
 from nbprop import backend, layout
 from nbprop.lent import Lent, small
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter
 from nbprop.ops import activation as op
 from nbprop.repeat import Repeated
@@ -106,7 +105,7 @@ class Activation(Module):
 
     def backward(self, dy, input_gradient=True):
         p, s = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()
@@ -160,7 +159,7 @@ class LearnedActivation(Module):
 
     def backward(self, dy, input_gradient=True):
         p, x = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         twin = backend.twin("activation", dy)
         if p.partial is None:
             p.partial = op.partial_sums(x, len(p.theta))

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 from nbprop import layout
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module
 
 __all__ = ["Flatten"]
@@ -52,7 +51,7 @@ class Flatten(Module):
 
     def backward(self, dy, input_gradient=True):
         p, y = self._last
-        dy = as_gradient(dy, y)
+        dy = self.receive(dy, y)
         if not input_gradient:
             return None
         if p.copies:

@@ -3,11 +3,13 @@
 import numpy as np
 
 from nbprop import layout, lent, shapes
+from nbprop.nn.gradient import as_gradient
 from nbprop.nn.parameter import Parameter, flatten, move
 
 __all__ = ["Module", "Parameter", "flatten"]
 
-_BUFFERS = "_plans", "_entered", "_last", "last"  # attributes that hold what a pass leaves behind
+_BUFFERS = "_plans", "_entered", "_received", "_last", "last"  # attributes that hold what a pass leaves behind
+_NOBODY = object()
 _PLANS = 4  # input shapes a layer keeps buffers for: training, its last short batch, validation, its last
 
 
@@ -23,7 +25,8 @@ class Module:
 
     training = True
     state = ()  # names of attributes that belong to the state dict but are not learned
-    _entered = None, None  # how the last input looked that `enter` let through as it was, and its plan
+    _entered = _NOBODY, None, None  # the last input that `enter` let through as it was, its look, and its plan
+    _received = _NOBODY, None, None  # the last gradient that `receive` let through as it was, by what, and its shape
 
     def __new__(cls, *arguments, **named):
         module = super().__new__(cls)
@@ -60,15 +63,29 @@ class Module:
     def enter(self, x, ranks=None):
         """Return `x`, checked and in the memory order that kernels read, and its plan.
 
-        An array that looks like the last one is let through at once. `ranks` are the numbers of axes that may come.
+        The last one is let through at once, one that looks like it nearly so. `ranks` are the numbers of axes that may
+        come.
         """
-        look, (before, p) = layout.look(x), self._entered
-        if look is not None and look == before:
+        known, before, p = self._entered
+        if x is known and x.shape == before[0]:
             return x, p
-        came, x = x, layout.channels_last(shapes.check_array("x", x, ranks))
-        p = self.plan(x)
-        self._entered = (look if x is came else None), p
+        look = layout.look(x)
+        if look is None or look != before:
+            came, x = x, layout.channels_last(shapes.check_array("x", x, ranks))
+            p = self.plan(x)
+            look = look if x is came else None
+        self._entered = (x if look is not None and lent.keeps(x) else _NOBODY), look, p
         return x, p
+
+    def receive(self, dy, y):
+        """Return `dy`, checked to be a gradient by `y`, in the memory order that kernels read."""
+        known, by, shape = self._received
+        if dy is known and y is by and dy.shape == shape:
+            return dy
+        came, dy = dy, as_gradient(dy, y)
+        if dy is came and lent.keeps(dy):
+            self._received = dy, y, dy.shape
+        return dy
 
     def plan(self, x, shape=None):
         """Return what `allocate` made for arrays like `x`, calling it at the first of that shape, dtype and place.

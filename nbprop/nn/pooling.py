@@ -6,7 +6,6 @@ import numpy as np
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent, small
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module
 from nbprop.repeat import Repeated
 
@@ -65,7 +64,7 @@ class MaxPool2d(Module):
     def backward(self, dy, input_gradient=True, relu=False):
         """Return dx; with `relu`, what the ReLU in front or behind would make of it."""
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()
@@ -114,7 +113,7 @@ class AvgPool2d(Module):
 
     def backward(self, dy, input_gradient=True):
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 from nbprop import backend, layout
 from nbprop.lent import Lent, small
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module
 from nbprop.repeat import Repeated
 
@@ -47,7 +46,7 @@ class Product(Module):
 
     def backward(self, dy, input_gradient=True):
         p, x = self.last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         work = self._work(p, x)
         db = p.unused if self.bias is None else self.bias.grad
         p.backward_weight.run(dy, x, self.weight.grad, db, p.g, work)
