@@ -7,6 +7,7 @@ launches, and a layer keeps the launch for as long as nothing that it was prepar
 
 import functools
 from operator import is_
+from threading import get_ident
 
 from nbprop import backend
 
@@ -38,28 +39,33 @@ class Repeated:
         The folder in `nbprop.ops`, and the function.
     small : bool
         Whether launches are kept, and with them the arrays of the last call: see `lent.small`.
-    *first : object
+    first : sequence
         What the function takes before the arguments of each call.
+    work : function, optional
+        Returns, for the first argument of a call, what the function takes last: the calling thread's scratch memory.
     """
 
-    def __init__(self, op, name, small, *first):
-        self._op, self._name, self._small, self._first = op, name, small, first
-        self._last = (), None, None  # the arguments of the last call, the backend by force, and the launch
+    def __init__(self, op, name, small, first=(), work=None):
+        self._op, self._name, self._small, self._first, self._work = op, name, small, first, work
+        self._last = (), None, None, None  # the arguments of the last call, its surroundings, and the launch
 
     def run(self, *arguments):
         """Call the twin that computes on arrays like the first argument."""
-        before, forced, launch = self._last
-        if before and all(map(is_, arguments, before)) and forced is backend.forced():
+        before, forced, thread, launch = self._last
+        if before and all(map(is_, arguments, before)) and forced is backend.forced() and thread == get_ident():
             launch()
         else:
-            self._run(*arguments)
+            self._run(arguments)
 
-    def _run(self, *arguments):
+    def _run(self, arguments):
         function = getattr(backend.twin(self._op, arguments[0]), self._name)
+        everything = *self._first, *arguments
+        if self._work is not None:
+            everything += (self._work(arguments[0]),)
         if not self._small:
-            function(*self._first, *arguments)
+            function(*everything)
             return
-        settle = getattr(function, "settle", functools.partial(functools.partial, function))
-        launch = settle(*self._first, *arguments)
-        self._last = arguments, backend.forced(), launch
+        settle = getattr(function, "settle", None)
+        launch = settle(*everything) if settle else functools.partial(function, *everything)
+        self._last = arguments, backend.forced(), get_ident(), launch
         launch()

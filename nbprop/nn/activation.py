@@ -90,7 +90,7 @@ class Activation(Module):
 
     def allocate(self, shape, dtype):
         numbers = op.numbers(self.pair, self.parameter_values, dtype)
-        settled = small(dtype, shape), self.pair, numbers
+        settled = small(dtype, shape), (self.pair, numbers)
         return SimpleNamespace(
             forward=Repeated("activation", "activation_forward", *settled),
             backward=Repeated("activation", "activation_backward", *settled),

@@ -1,5 +1,6 @@
 """What convolution and linear layers share: a weight, a bias, and the three passes of one dense op."""
 
+import functools
 import threading
 from types import SimpleNamespace
 
@@ -28,12 +29,12 @@ class Product(Module):
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
         g, y_shape = self.geometry(shape)
         zeros, unused = layout.zeros((y_shape[1],), dtype), layout.zeros((y_shape[1],), dtype)
-        keep = small(dtype, shape, y_shape)
+        keep, work = small(dtype, shape, y_shape), functools.partial(_work, self.op, g, {})
         return SimpleNamespace(
-            forward=Repeated(self.op, "forward", keep),
-            backward_weight=Repeated(self.op, "backward_weight", keep),
-            backward_input=Repeated(self.op, "backward_input", keep),
-            g=g, y=layout.empty(y_shape, dtype), dx=None, zeros=zeros, unused=unused, work={},
+            forward=Repeated(self.op, "forward", keep, work=work),
+            backward_weight=Repeated(self.op, "backward_weight", keep, work=work),
+            backward_input=Repeated(self.op, "backward_input", keep, work=work),
+            g=g, y=layout.empty(y_shape, dtype), dx=None, zeros=zeros, unused=unused,
         )  # fmt: skip
 
     def forward(self, x, relu=False):
@@ -41,26 +42,26 @@ class Product(Module):
         x, p = self.enter(x)
         self.last = p, x
         bias = p.zeros if self.bias is None else self.bias.data
-        p.forward.run(x, self.weight.data, bias, p.y, p.g, relu, self._work(p, x))
+        p.forward.run(x, self.weight.data, bias, p.y, p.g, relu)
         return p.y
 
     def backward(self, dy, input_gradient=True):
         p, x = self.last
         dy = self.receive(dy, p.y)
-        work = self._work(p, x)
         db = p.unused if self.bias is None else self.bias.grad
-        p.backward_weight.run(dy, x, self.weight.grad, db, p.g, work)
+        p.backward_weight.run(dy, x, self.weight.grad, db, p.g)
         if not input_gradient:
             return None
         if p.dx is None:
             p.dx = Lent(x.shape, x.dtype, x)
         dx = p.dx.take()
-        p.backward_input.run(dy, self.weight.data, dx, p.g, work)
+        p.backward_input.run(dy, self.weight.data, dx, p.g)
         return dx
 
-    def _work(self, plan, x):
-        """Return the scratch memory that the twin for `x` needs, borrowed at first for each Python thread."""
-        key = backend.name(x), threading.get_ident()
-        if key not in plan.work:  # what the reference needs is None
-            plan.work[key] = backend.twin(self.op, x).workspace(plan.g, x.dtype)
-        return plan.work[key]
+
+def _work(op, g, borrowed, x):
+    """Return the scratch memory that the twin for `x` needs, borrowed at first for each Python thread."""
+    key = backend.name(x), threading.get_ident()
+    if key not in borrowed:  # what the reference needs is None
+        borrowed[key] = backend.twin(op, x).workspace(g, x.dtype)
+    return borrowed[key]

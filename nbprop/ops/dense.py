@@ -27,8 +27,8 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["Correlation", "Region", "ahead_of", "bands", "block", "blocks", "cache", "depth", "fields", "operations",
-           "regions", "splits", "tile", "together", "worth_threads"]
+__all__ = ["Correlation", "Region", "ahead_of", "bands", "block", "blocks", "cache", "depth", "fields", "launch",
+           "operations", "regions", "splits", "tile", "together", "worth_threads"]
 
 
 @functools.cache
@@ -112,6 +112,16 @@ def operations(p):
 def worth_threads(count):
     """Return how many tasks to split so many floating-point operations into."""
     return jit.threads() if splits(count) else 1
+
+
+def launch(count, driver, *arguments):
+    """Return the call of a driver with so many floating-point operations, which asks for threads if they are worth it.
+
+    The number of threads may change between two calls.
+    """
+    if splits(count):
+        return lambda: driver(*arguments, jit.threads())
+    return functools.partial(driver, *arguments, 1)
 
 
 def splits(count):

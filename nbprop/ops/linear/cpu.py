@@ -1,7 +1,5 @@
 """The linear layer on the CPU: a convolution with a 1x1 kernel over a column of N pixels, or loops for a few rows."""
 
-import functools
-
 from nbprop.ops.conv import cpu as conv
 from nbprop.ops.linear import few
 from nbprop.ops.linear.as_conv import as_conv
@@ -19,7 +17,7 @@ def workspace(g, dtype):
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x w^T + b, or its positive part."""
     if 0 < g.N <= few.ROWS:
-        return functools.partial(few.forward, x, w.T, b, y, relu)
+        return few.forward.settle(x, w.T, b, y, relu)
     return conv.forward.settle(x, w, b, y, as_conv(g), relu, work)
 
 
@@ -27,7 +25,7 @@ def forward(x, w, b, y, g, relu, work):
 def backward_input(dy, w, dx, g, work):
     """Fill dx = dy w."""
     if 0 < g.N <= few.ROWS:
-        return functools.partial(few.backward_input, dy, w.T, dx)
+        return few.backward_input.settle(dy, w.T, dx)
     return conv.backward_input.settle(dy, w, dx, as_conv(g), work)
 
 
@@ -35,5 +33,5 @@ def backward_input(dy, w, dx, g, work):
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw = dy^T x and db = sum of dy over rows."""
     if 0 < g.N <= few.ROWS:
-        return functools.partial(few.backward_weight, dy, x, dw.T, db)
+        return few.backward_weight.settle(dy, x, dw.T, db)
     return conv.backward_weight.settle(dy, x, dw, db, as_conv(g), work)

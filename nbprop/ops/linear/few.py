@@ -13,6 +13,7 @@ from nbprop import jit
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import stretch
 from nbprop.ops.run_sum import run_dot
+from nbprop.repeat import settles
 
 __all__ = ["ROWS", "backward_input", "backward_weight", "forward"]
 
@@ -41,9 +42,10 @@ def _forward(x, w, b, y, relu, task, tasks):
             out[o] = floor if out[o] < floor else out[o]  # NaN stays
 
 
+@settles
 def forward(x, w, b, y, relu):
     """Fill y (N, O) from x (N, K) and w (K, O)."""
-    _forward(x, w, b, y, relu, dense.worth_threads(2 * x.shape[0] * w.size))
+    return dense.launch(2 * x.shape[0] * w.size, _forward, x, w, b, y, relu)
 
 
 @jit.driver
@@ -54,9 +56,10 @@ def _backward_input(dy, w, dx, task, tasks):
             dx[n, k] = run_dot(dy[n], w[k])
 
 
+@settles
 def backward_input(dy, w, dx):
     """Fill dx (N, K)."""
-    _backward_input(dy, w, dx, dense.worth_threads(2 * dy.shape[0] * w.size))
+    return dense.launch(2 * dy.shape[0] * w.size, _backward_input, dy, w, dx)
 
 
 @jit.driver
@@ -78,6 +81,7 @@ def _backward_weight(dy, x, dw, db, task, tasks):
                 db[o] += dy[n, o]
 
 
+@settles
 def backward_weight(dy, x, dw, db):
     """Fill dw (K, O) and db (O,)."""
-    _backward_weight(dy, x, dw, db, dense.worth_threads(2 * x.shape[0] * dw.size))
+    return dense.launch(2 * x.shape[0] * dw.size, _backward_weight, dy, x, dw, db)
