@@ -29,12 +29,13 @@ class Product(Module):
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
         g, y_shape = self.geometry(shape)
         zeros, unused = layout.zeros((y_shape[1],), dtype), layout.zeros((y_shape[1],), dtype)
-        keep, work = small(dtype, shape, y_shape), functools.partial(_work, self.op, g, {})
+        keep, work = small(dtype, shape, y_shape), {}
+        mine = functools.partial(_mine, work, self.op, g)
         return SimpleNamespace(
-            forward=Repeated(self.op, "forward", keep, work=work),
-            backward_weight=Repeated(self.op, "backward_weight", keep, work=work),
-            backward_input=Repeated(self.op, "backward_input", keep, work=work),
-            g=g, y=layout.empty(y_shape, dtype), dx=None, zeros=zeros, unused=unused,
+            forward=Repeated(self.op, "forward", keep, work=mine),
+            backward_weight=Repeated(self.op, "backward_weight", keep, work=mine),
+            backward_input=Repeated(self.op, "backward_input", keep, work=mine),
+            g=g, y=layout.empty(y_shape, dtype), dx=None, zeros=zeros, unused=unused, work=work,
         )  # fmt: skip
 
     def forward(self, x, relu=False):
@@ -59,9 +60,9 @@ class Product(Module):
         return dx
 
 
-def _work(op, g, borrowed, x):
+def _mine(work, op, g, x):
     """Return the scratch memory that the twin for `x` needs, borrowed at first for each Python thread."""
     key = backend.name(x), threading.get_ident()
-    if key not in borrowed:  # what the reference needs is None
-        borrowed[key] = backend.twin(op, x).workspace(g, x.dtype)
-    return borrowed[key]
+    if key not in work:  # what the reference needs is None
+        work[key] = backend.twin(op, x).workspace(g, x.dtype)
+    return work[key]
