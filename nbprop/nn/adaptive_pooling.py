@@ -6,7 +6,6 @@ import numpy as np
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
 __all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d"]
@@ -38,7 +37,7 @@ class AdaptiveAvgPool2d(Module):
 
     def backward(self, dy, input_gradient=True):
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()
@@ -87,7 +86,7 @@ class AdaptiveMaxPool2d(Module):
 
     def backward(self, dy, input_gradient=True):
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()

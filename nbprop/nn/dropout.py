@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
 from nbprop.nn import init
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 from nbprop.ops.flat import flat
 
@@ -51,7 +50,7 @@ class Dropout(Module):
 
     def backward(self, dy, input_gradient=True):
         p, y, step = self._last
-        dy = as_gradient(dy, y)
+        dy = self.receive(dy, y)
         if not input_gradient:
             return None
         if p is None:

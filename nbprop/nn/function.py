@@ -3,7 +3,6 @@
 import numpy as np
 
 from nbprop import layout, shapes
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
 __all__ = ["Function"]
@@ -41,7 +40,7 @@ class Function(Module):
 
     def backward(self, dy, input_gradient=True):
         x, y = self._last
-        dy = as_gradient(dy, y)
+        dy = self.receive(dy, y)
         if not input_gradient:
             return None
         dx = _checked("jacobian_product(x, dy)", self.jacobian_product(x, dy), x)

@@ -6,7 +6,6 @@ import numpy as np
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter, as_input
 from nbprop.ops.layer_norm import as_rows, from_rows
 
@@ -86,7 +85,7 @@ class LayerNorm(Module):
 
     def backward(self, dy, input_gradient=True):
         p, x, weight, twin = self._last
-        dy = self._rows(as_gradient(dy, p.y))
+        dy = self._rows(self.receive(dy, p.y))
         if self.weight is not None:
             if twin not in p.work:
                 p.work[twin] = twin.workspace(p.rows, p.features, x.dtype)

@@ -6,7 +6,6 @@ import numpy as np
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
 __all__ = ["Add", "Concat", "Merge"]
@@ -54,7 +53,7 @@ class Add(Merge):
 
     def backward(self, dy, input_gradient=True):
         p, count = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         return (dy,) * count if input_gradient else None
 
 
@@ -79,7 +78,7 @@ class Concat(Merge):
 
     def backward(self, dy, input_gradient=True):
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dxs = tuple(lent.take() for lent in p.dxs)

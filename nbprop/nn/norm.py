@@ -6,7 +6,6 @@ import numpy as np
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, Parameter, as_input
 from nbprop.ops.norm.deviation import DIVISORS
 
@@ -84,7 +83,7 @@ class _Norm(Module):
     def backward(self, dy, input_gradient=True, relu=False):
         """Return dx; with `relu`, dy is what the ReLU behind was given: containers then leave out its own pass."""
         p, s, x, twin, fixed = self._last
-        dy, y = _image(as_gradient(dy, p.y)), p.y4 if relu else None
+        dy, y = _image(self.receive(dy, p.y)), p.y4 if relu else None
         if self.weight is not None or (input_gradient and not fixed):
             dw, db = p.unused if self.weight is None else (self.weight.grad, self.bias.grad)
             twin.norm_backward_sums(dy, x, y, s.mean, s.sums, s.work)

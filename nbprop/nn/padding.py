@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 
 __all__ = ["CircularPad2d", "ConstantPad2d", "Crop2d", "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d"]
@@ -33,7 +32,7 @@ class _Border(Module):
 
     def backward(self, dy, input_gradient=True):
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 from nbprop import backend, layout
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 from nbprop.ops.softmax import check_axis
 from nbprop.shapes import check_array, integer
@@ -39,7 +38,7 @@ class Softmax(Module):
 
     def backward(self, dy, input_gradient=True):
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()

@@ -7,7 +7,6 @@ import numpy as np
 
 from nbprop import backend, jit, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.loss import Loss
 from nbprop.nn.module import Module, as_input
 from nbprop.ops import gram, pointwise_loss
@@ -41,7 +40,7 @@ class GramMatrix(Module):
 
     def backward(self, dy, input_gradient=True):
         p, x = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         twin, work = _twin(p, x)

@@ -6,7 +6,6 @@ import numpy as np
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.gradient import as_gradient
 from nbprop.nn.module import Module, as_input
 from nbprop.ops.avg_unpool import check_mode
 from nbprop.ops.max_unpool import checked_positions
@@ -67,7 +66,7 @@ class MaxUnpool2d(_Unpool2d):
 
     def backward(self, dy, input_gradient=True):
         p, indices, twin = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         if p.owners is None:
@@ -113,7 +112,7 @@ class AvgUnpool2d(_Unpool2d):
 
     def backward(self, dy, input_gradient=True):
         p = self._last
-        dy = as_gradient(dy, p.y)
+        dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         twin = backend.twin("avg_unpool", dy)
