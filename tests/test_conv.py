@@ -63,7 +63,7 @@ def by_reference(x, w, b, dy, arguments):
     g = shapes.conv2d(x.shape, w.shape, **arguments)
     y, dx, dw, db = (np.empty_like(a) for a in (dy, x, w, w[:, 0, 0, 0]))
     reference.forward(x, w, b, y, g, False, None)
-    reference.backward_input(dy, w, dx, g, None)
+    reference.backward_input(dy, w, None, dx, g, None)
     reference.backward_weight(dy, x, dw, db, g, None)
     return y, dx, dw, db
 
@@ -333,7 +333,7 @@ def test_nothing_lives_on_after_a_call(x_shape, w_shape):
     gc.disable()
     try:
         cpu.forward(x, w, b, y, g, False, work)
-        cpu.backward_input(y, w, x, g, work)
+        cpu.backward_input(y, w, None, x, g, work)
         cpu.backward_weight(y, x, dw, b, g, work)
         del w, dw, y
         assert [ref() for ref in alive] == [None] * 3

@@ -91,7 +91,7 @@ def test_dense_kernels_move_sixteen_bytes(products, instructions, launches, monk
     x, y, w = (gpu.empty(shape, np.float32) for shape in ((g.N, g.K), (g.N, g.O), (g.K, g.O)))
     work, b = linear.workspace(g, np.float32), gpu.empty((g.O,), np.float32)
     linear.forward(x, w.T, b, y, g, True, work)
-    linear.backward_input(y, w.T, x, g, work)
+    linear.backward_input(y, w.T, None, x, g, work)
     linear.backward_weight(y, x, w.T, b, g, work)
     dense = [launch for launch in launches if launch[0].py_func.__name__ != "_sum_parts"]
     assert len(dense) == 3

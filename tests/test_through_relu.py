@@ -7,6 +7,7 @@ from oracle import HAVE_TORCH, assert_close, assert_same_bits, normal
 import nbprop
 from nbprop import models, nn
 from nbprop.nn.module import Module
+from nbprop.ops.conv.choose import using_winograd
 
 needs_torch = pytest.mark.skipif(not HAVE_TORCH, reason="torch is the second oracle")
 
@@ -29,6 +30,25 @@ CHAINS = {
     "product": (lambda t: [nn.Conv2d(3, 5, 3, dtype=t), nn.ReLU(), nn.MaxPool2d(2)], (2, 3, 8, 9), {1: 2}),
     "norm and pool": (lambda t: [nn.Conv2d(3, 5, 3, bias=False, dtype=t), nn.BatchNorm2d(5, dtype=t), nn.ReLU(),
                                  nn.MaxPool2d(2)], (2, 3, 8, 9), {2: 3}),
+    "rows": (lambda t: [nn.Linear(7, 9, dtype=t), nn.ReLU(), nn.Linear(9, 5, dtype=t)], (11, 7), {1: 2}),
+    "few rows": (lambda t: [nn.ReLU(), nn.Linear(9, 5, dtype=t), nn.ReLU(), nn.Linear(5, 17, dtype=t)], (2, 9),
+                 {0: 1, 2: 3}),
+    "many rows": (lambda t: [nn.ReLU(), nn.Linear(300, 130, dtype=t)], (130, 300), {0: 1}),
+    "pixels": (lambda t: [nn.ReLU(), nn.Conv2d(5, 70, 1, dtype=t)], (3, 5, 9, 7), {0: 1}),
+    "stride": (lambda t: [nn.ReLU(), nn.Conv2d(20, 9, 3, 2, 1, dtype=t)], (3, 20, 9, 8), {0: 1}),
+    "pixels left out": (lambda t: [nn.ReLU(), nn.Conv2d(20, 9, 1, 2, dtype=t)], (3, 20, 9, 8), {0: 1}),
+    "groups": (lambda t: [nn.ReLU(), nn.Conv2d(12, 9, 3, groups=3, dtype=t)], (2, 12, 9, 8), {0: 1}),
+    "depthwise": (lambda t: [nn.ReLU(), nn.Conv2d(35, 35, 3, padding=1, groups=35, dtype=t)], (2, 35, 9, 8), {0: 1}),
+    "Winograd": (lambda t: [nn.ReLU(), nn.Conv2d(32, 47, 3, padding=1, dtype=t)], (7, 32, 13, 14), {0: 1}),
+    "Winograd, many channels": (lambda t: [nn.ReLU(), nn.Conv2d(259, 256, 3, padding=1, dtype=t)], (2, 259, 7, 7),
+                                {0: 1}),
+    "Winograd, dilated": (lambda t: [nn.ReLU(), nn.Conv2d(33, 32, 3, dilation=2, dtype=t)], (5, 33, 15, 17), {0: 1}),
+    "columns": (lambda t: [nn.ReLU(), nn.Conv2d(3, 32, 3, padding=1, dtype=t)], (16, 3, 20, 20), {0: 1}),
+    "spread": (lambda t: [nn.ReLU(), nn.Conv2d(6, 16, 5, dtype=t)], (24, 6, 14, 14), {0: 1}),
+    "transposed": (lambda t: [nn.ReLU(), nn.ConvTranspose2d(6, 5, 3, 2, dtype=t)], (2, 6, 5, 7), {0: 1}),
+    "Winograd, transposed": (lambda t: [nn.ReLU(), nn.ConvTranspose2d(64, 40, 4, 2, 1, dtype=t)], (4, 64, 9, 9),
+                             {0: 1}),
+    "Winograd, short": (lambda t: [nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, dtype=t)], (5, 16, 9, 11), {0: 1}),
     "two": (lambda t: [nn.Conv2d(3, 4, 1, dtype=t), nn.BatchNorm2d(4, dtype=t), nn.ReLU(), nn.Conv2d(4, 4, 1, dtype=t),
                        nn.GroupNorm(2, 4, dtype=t), nn.ReLU(), nn.Flatten()], (2, 3, 4, 5), {2: 1, 5: 4}),
 }  # fmt: skip
@@ -84,6 +104,18 @@ def test_the_same_as_a_pass_of_its_own(name, dtype, container, training, backend
     np.testing.assert_array_equal(dx, expected)
     for p, wanted in zip(model.parameters(), [p for layer in layers for p in layer.parameters()]):
         np.testing.assert_array_equal(p.grad, wanted.grad)
+
+
+@pytest.mark.parametrize("name", [name for name in CHAINS if "Winograd" in name])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_every_algorithm_by_force(name, wanted):
+    ours, (relu, product), shape = chain(name, np.float32)
+    model = nn.Sequential(*ours)
+    with using_winograd(wanted):
+        x = values(shape, np.float32, 0)
+        dy = normal(model.forward(x).shape, np.float32, 1)
+        product.forward(relu.forward(x))
+        np.testing.assert_array_equal(model.backward(dy), relu.backward(product.backward(dy)))
 
 
 @every_chain
@@ -173,7 +205,7 @@ def test_branches():
     assert model.takers == {"relu_group": "group", "relu_last": "pool_last"}
     nbprop.gradcheck(model, normal((3, 2, 8, 8)), entries=60)
     assert sum(len(g.takers) for g in models.resnet20().modules() if isinstance(g, nn.Graph)) == 10
-    assert len(models.cifar_cnn().takers) == len(models.lenet().takers) == 2
+    assert (len(models.cifar_cnn().takers), len(models.lenet().takers)) == (5, 4)
 
 
 def test_recomputed():

@@ -76,7 +76,7 @@ def _gpu_passes(row, *arrays):
     work = twin.workspace(g, x.dtype)
     return {
         "forward": lambda: twin.forward(x, w, b, y, g, False, work) or (y,),
-        "backward_input": lambda: twin.backward_input(dy, w, dx, g, work) or (dx,),
+        "backward_input": lambda: twin.backward_input(dy, w, None, dx, g, work) or (dx,),
         "backward_weight": lambda: twin.backward_weight(dy, x, dw, db, g, work) or (dw, db),
     }
 

@@ -5,8 +5,11 @@ import inspect
 from nbprop.nn.activation import ReLU
 from nbprop.nn.module import Module, flatten
 from nbprop.nn.pooling import MaxPool2d
+from nbprop.nn.product import Product
 
 __all__ = ["check_parts", "joins", "own", "pass_back", "takers"]
+
+_HERE, _IN_FRONT = "relu", "relu_in_front"  # arguments of passes that do a neighbouring ReLU's too
 
 
 def check_parts(kind, parts):
@@ -49,7 +52,7 @@ def joins(layer, following):
 
     A layer that can has `relu` among the arguments of its forward: one pass over memory less.
     """
-    return _offers_relu(type(layer).forward) and _is_plain_relu(following)
+    return _has(type(layer).forward, _HERE) and _is_plain_relu(following)
 
 
 def takers(layers, reader):
@@ -57,7 +60,8 @@ def takers(layers, reader):
 
     A layer that can has `relu` among the arguments of its backward: it then multiplies dy by the slope at its own
     output. That is the slope of a ReLU behind it, and, as each maximum is one of the values before, of one in front of
-    a max pooling; of the two that is asked, since it has fewer outputs.
+    a max pooling; of the two that is asked, since it has fewer outputs. A product has `relu_in_front`: it multiplies
+    its dx by the slope at its input.
 
     Parameters
     ----------
@@ -70,10 +74,12 @@ def takers(layers, reader):
     for name, layer in layers.items():
         if _is_plain_relu(layer):
             before, after = layers.get(read.get(name)), layers.get(reader.get(name))
-            if isinstance(after, MaxPool2d) and _takes_over(after):
+            if isinstance(after, MaxPool2d) and _takes_over(after, _HERE):
                 found[name] = reader[name]
-            elif before is not None and _takes_over(before):
+            elif before is not None and _takes_over(before, _HERE):
                 found[name] = read[name]
+            elif isinstance(after, Product) and _takes_over(after, _IN_FRONT):
+                found[name] = reader[name]
     return found
 
 
@@ -83,22 +89,24 @@ def pass_back(layer, held, input_gradient, relu):
     The call takes the gradient out of the list: if anything else referred to it meanwhile (a variable here, or the
     arguments that ``**`` packs), its memory would not be free for the layers inside.
     """
-    if relu:
-        return layer.backward(held.pop(), input_gradient, relu=True)
-    return layer.backward(held.pop(), input_gradient)
+    if not relu:
+        return layer.backward(held.pop(), input_gradient)
+    if isinstance(layer, Product):
+        return layer.backward(held.pop(), input_gradient, relu_in_front=True)
+    return layer.backward(held.pop(), input_gradient, relu=True)
 
 
-def _takes_over(layer):
-    """Say whether a backward pass offers `relu`, and belongs to the forward pass that the layer has.
+def _takes_over(layer, relu):
+    """Say whether a backward pass has the argument `relu`, and belongs to the forward pass that the layer has.
 
     A subclass that changed one of the two may have other outputs than those that the pass takes slopes at.
     """
     makers = {next(c for c in type(layer).__mro__ if name in vars(c)) for name in ("forward", "backward")}
-    return len(makers) == 1 and _offers_relu(type(layer).backward)
+    return len(makers) == 1 and _has(type(layer).backward, relu)
 
 
-def _offers_relu(method):
-    return "relu" in inspect.signature(method).parameters
+def _has(method, argument):
+    return argument in inspect.signature(method).parameters
 
 
 def _is_plain_relu(layer):

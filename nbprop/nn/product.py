@@ -46,7 +46,8 @@ class Product(Module):
         p.forward.run(x, self.weight.data, bias, p.y, p.g, relu)
         return p.y
 
-    def backward(self, dy, input_gradient=True):
+    def backward(self, dy, input_gradient=True, relu_in_front=False):
+        """Overwrite the gradients; return dx, with `relu_in_front` what that ReLU returns: its own pass is left out."""
         p, x = self.last
         dy = self.receive(dy, p.y)
         db = p.unused if self.bias is None else self.bias.grad
@@ -56,7 +57,7 @@ class Product(Module):
         if p.dx is None:
             p.dx = Lent(x.shape, x.dtype, x)
         dx = p.dx.take()
-        p.backward_input.run(dy, self.weight.data, dx, p.g)
+        p.backward_input.run(dy, self.weight.data, x if relu_in_front else None, dx, p.g)
         return dx
 
 

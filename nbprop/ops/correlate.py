@@ -11,6 +11,7 @@ from nbprop.ops.flat import share
 from nbprop.ops.micro_kernel import multiply, product
 from nbprop.ops.panels import exchange_panel
 from nbprop.ops.queue import queue, take, upcoming
+from nbprop.ops.through_relu import gate_run
 
 __all__ = ["memory", "panel_width", "panels_size", "plan", "settle"]
 
@@ -126,6 +127,8 @@ def _panel_size(p, width):
 def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     """Return the function of x, w, bias and y (flat) that fills y with max(bias + correlation of x with w, floor).
 
+    A fifth argument, the output of a ReLU, has y multiplied by that ReLU's slope: see through_relu.
+
     `w` holds the packed panels of a single group (`ldw` = P), or the weights as they are: with rows of `ldw` channels,
     or with the `phase` of an input gradient (see panels.exchange_panel). Then `scratch` is as large as `memory` says.
     What every call of a geometry repeats is settled once.
@@ -137,7 +140,7 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
         shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
     if not items:
-        return lambda x, w, bias, y: None
+        return lambda x, w, bias, y, gate=None: None
     tasks = min(dense.worth_threads(dense.operations(p)), items)
     in_place = (ldw == width and p.G == 1) or (p.OG % width == 0 and p.NB * p.RB * p.OW <= _IN_PLACE)
     size = 0 if p.LANEWISE or (in_place and phase is _FORWARD) else _panel_size(p, width)
@@ -151,7 +154,11 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     micro = 0 if p.LANEWISE else product(mr, nv, dtype)
     arguments = (np.array([*p, *phase], np.int64), *tables, rooms, width, width // nv, shares, khb, runb, floor, unit,
                  slices, micro, queue(tasks), tasks)
-    return lambda x, w, bias, y: driver(x, y, w, ldw, step, bias, *arguments)
+
+    def run(x, w, bias, y, gate=None):
+        driver(x, y, y if gate is None else gate, gate is not None, w, ldw, step, bias, *arguments)
+
+    return run
 
 
 @functools.cache
@@ -160,8 +167,8 @@ def _driver(kw):
     sweep = lanewise.sweep(kw) if kw else _sweep
 
     @jit.driver
-    def correlate_items(x, y, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, L, shares, khb,
-                        runb, floor, unit, slices, micro, waiting, task, tasks):
+    def correlate_items(x, y, gate, gated, w, ldw, step, bias, numbers, a_rows, c_rows, regions, kinds, rooms, P, L,
+                        shares, khb, runb, floor, unit, slices, micro, waiting, task, tasks):
         p = dense.fields(numbers)
         panels = (p.OG + P - 1) // P
         bands = (p.OH + p.RB - 1) // p.RB
@@ -195,6 +202,8 @@ def _driver(kw):
                         held = index
                 sweep(x, a0, a_rows, weights, w0, row, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb,
                       runb, floor, ahead, ask, micro)
+                if gated:
+                    _gate_pixels(y, y0, c_rows, regions[first:last], width, gate)
             begin = take(waiting, units, task, tasks) * unit
 
     return correlate_items
@@ -211,6 +220,14 @@ def _fill(w, ldw, numbers, g, c, width, room, P, L, bias):
         exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG, p.CG, c, width, room, 0, P, L)
     else:
         _take_panel(w, g * p.OG + c, ldw, room, P, p.KH * p.KW * p.CG, bias, 0, width)
+
+
+@jit.kernel(from_python=False)
+def _gate_pixels(y, y0, c_rows, regions, width, gate):
+    """Multiply the panel's channels of a block's pixels by ReLU's slope."""
+    for region in range(regions.shape[0]):
+        for row in range(regions[region, 0], regions[region, 1]):
+            gate_run(y, y0 + c_rows[row], gate, width)
 
 
 @jit.kernel(from_python=False)

@@ -3,15 +3,21 @@
     x --op--> y --ReLU-->      or      --ReLU--> x --op--> y
 
 One pass over memory less. The op reads the ReLU's output y, or None where there is no ReLU: Numba compiles a kernel
-for each of the two.
+for each of the two. Products multiply what they wrote instead, while the cache holds it: `gate_run`, and one kernel.
 """
 
+import functools
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from nbprop import jit
+from nbprop.ops import simd
 from nbprop.ops.flat import flat
 
-__all__ = ["flat_or_none", "relu_slope", "run", "through_relu"]
+__all__ = ["flat_or_none", "gate_run", "relu_slope", "run", "through_relu"]
 
 _0, _1 = np.float32(0), np.float32(1)  # exact in float32, so they leave the type of what they meet alone
 
@@ -36,6 +42,26 @@ def run(y, start, stop):
     if y is None:
         return None
     return y[start:stop]
+
+
+@intrinsic
+def gate_run(typingctx, dx, at, x, count):
+    """Multiply dx[at + i] by the slope where ReLU's output is x[at + i], for i < count, vector by vector."""
+    return types.void(dx, at, x, count), functools.partial(simd.apart, f"{__name__}.gate_run", _emit_gate)
+
+
+def _emit_gate(context, builder, args):
+    dx, at, x, count = args
+    vector = simd.register(context, dx)
+    ones = ir.Constant(vector, [1.0] * vector.count)
+
+    def gated(i, lanes, alive):
+        place = builder.add(at, i)
+        value, output = (simd.load(builder, vector, a, place, 0, alive) for a in (dx, x))
+        passes = builder.fcmp_unordered(">", output, simd.zeros(vector))  # not y <= 0, as in relu_slope
+        return [builder.fmul(value, builder.select(passes, ones, simd.zeros(vector)))]
+
+    simd.by_vector(builder, vector, count, dx, [at], gated)
 
 
 def flat_or_none(y):

@@ -80,7 +80,7 @@ def conv2d_backward_input(dy, w, x_shape, stride=1, padding=0, dilation=1, group
     dy, w = layout.channels_last(dy), layout.khwio_last(w)
     dx = layout.empty((g.N, g.C, g.H, g.W), dy.dtype, dy)
     twin = backend.twin("conv", dy)
-    twin.backward_input(dy, w, dx, g, twin.workspace(g, dy.dtype))
+    twin.backward_input(dy, w, None, dx, g, twin.workspace(g, dy.dtype))
     return dx
 
 

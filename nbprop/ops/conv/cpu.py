@@ -8,6 +8,7 @@ from nbprop import scratch
 from nbprop.ops.conv import settle
 from nbprop.ops.conv.workspace import Workspace
 from nbprop.ops.flat import flat, flat_weights
+from nbprop.ops.through_relu import flat_or_none
 from nbprop.repeat import settles
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
@@ -26,10 +27,13 @@ def forward(x, w, b, y, g, relu, work):
 
 
 @settles
-def backward_input(dy, w, dx, g, work):
-    """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride."""
-    bias = _no_bias(g.C, dy.dtype)
-    return functools.partial(work.run, settle.adjoint, False, flat(dy), flat_weights(w), bias, flat(dx))
+def backward_input(dy, w, x, dx, g, work):
+    """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride.
+
+    If x is the output of a ReLU, and not None, its backward pass is done too.
+    """
+    arrays = flat(dy), flat_weights(w), _no_bias(g.C, dy.dtype), flat(dx), flat_or_none(x)
+    return functools.partial(work.run, settle.adjoint, False, *arrays)
 
 
 @functools.lru_cache(maxsize=512)

@@ -256,23 +256,24 @@ def settle(plans, exchanged, dtype, work, floor):
     """Return the function of x, w, b and y (flat) that fills y with max(b + x correlated with w, floor).
 
     Each of the Passes fills its pixels. `w` has the memory order KH, KW, C, O; the input gradient takes its channels
-    `exchanged`. `work` holds four flat arrays of the sizes of `memory`, and a queue.
+    `exchanged`. `work` holds four flat arrays of the sizes of `memory`, and a queue. The function's fifth argument is
+    that of `correlate.settle`.
     """
     g, bias = plans[0].g, work[3]
     biases, zeros = bias[: g.O], bias[g.O : g.OP + panel(plans[0], dtype)]
     runs = [(_staged if p.staged else _blocked)(p, exchanged, dtype, work, floor) for p in plans]
 
-    def run(x, w, b, y):
+    def run(x, w, b, y, gate=None):
         biases[:] = b
         zeros[:] = 0
         for each in runs:
-            each(x, w, y)
+            each(x, w, y, y if gate is None else gate, gate is not None)
 
     return run
 
 
 def _staged(p, exchanged, dtype, work, floor):
-    """Return a Pass in stages as a function of x, w and y."""
+    """Return a Pass in stages as a function of x, w, y, gate and whether there is one."""
     g, (shared, room, edges, bias, waiting) = p.g, work
     lanes, P, micro = simd.lanes(dtype), panel(p, dtype), product(p.mr, p.nv, dtype)
     rooms, edges = _share_out(p, room, _room(p, lanes, P), edges)
@@ -280,18 +281,18 @@ def _staged(p, exchanged, dtype, work, floor):
     groups = -(-tasks // (g.OP // P))
     take, finish = winograd.staged(g.M)
 
-    def run(x, w, y):
+    def run(x, w, y, gate, gated):
         for first in range(0, g.TILES, g.TB):
             last = min(first + g.TB, g.TILES)
             take(x, shared, g, p.phases, first, last, edges, lanes, tasks)
-            finish(shared, w, exchanged, p.phases, bias, y, g, slice_, p.a_rows, p.c_rows, first, last, groups, rooms,
-                   edges, floor, P, lanes, p.mr, micro, waiting, tasks)
+            finish(shared, w, exchanged, p.phases, bias, y, gate, gated, g, slice_, p.a_rows, p.c_rows, first, last,
+                   groups, rooms, edges, floor, P, lanes, p.mr, micro, waiting, tasks)
 
     return run
 
 
 def _blocked(p, exchanged, dtype, work, floor):
-    """Return a Pass in blocks as a function of x, w and y."""
+    """Return a Pass in blocks as a function of x, w, y, gate and whether there is one."""
     g, (shared, room, edges, bias, waiting) = p.g, work
     lanes, P = simd.lanes(dtype), panel(p, dtype)
     each = _room(p, lanes, P)
@@ -305,11 +306,11 @@ def _blocked(p, exchanged, dtype, work, floor):
     micro = 0 if short else product(p.mr, p.nv, dtype)
     transform, multiply = winograd.weights(g.M), winograd.blocked(g.M, short)
 
-    def run(x, w, y):
+    def run(x, w, y, gate, gated):
         if not own:
             transform(w, exchanged, p.phases, g, P, rooms, shared, lanes, tasks)
-        multiply(x, w, exchanged, p.phases, own, shared, bias, y, g, p.a_rows, p.c_rows, rooms, edges, floor, P, lanes,
-                 micro, waiting, tasks)
+        multiply(x, w, exchanged, p.phases, own, shared, bias, y, gate, gated, g, p.a_rows, p.c_rows, rooms, edges,
+                 floor, P, lanes, micro, waiting, tasks)
 
     return run
 

@@ -1,6 +1,9 @@
 """Convolution as its derivation reads: seed 003, section 3, in plain loops over every index."""
 
+import numpy as np
+
 from nbprop import jit
+from nbprop.ops.through_relu import relu_slope
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -28,8 +31,11 @@ def forward(x, w, b, y, g, relu, work):
 
 
 @jit.reference
-def backward_input(dy, w, dx, g, work):
-    """Each dy[n, o, i, j] w[o, c, kh, kw] goes back to the x that it was computed from (seed 001, equation 16)."""
+def backward_input(dy, w, x, dx, g, work):
+    """Each dy[n, o, i, j] w[o, c, kh, kw] goes back to the x that it was computed from (seed 001, equation 16).
+
+    If x is the output of a ReLU, and not None, its backward pass is done too.
+    """
     CG, OG = g.C // g.G, g.O // g.G
     dx[...] = 0
     for n in range(g.N):
@@ -42,6 +48,9 @@ def backward_input(dy, w, dx, g, work):
                                 h, q = i * g.SH + kh * g.DH - g.PH, j * g.SW + kw * g.DW - g.PW
                                 if 0 <= h < g.H and 0 <= q < g.W:
                                     dx[n, o // OG * CG + c, h, q] += dy[n, o, i, j] * w[o, c, kh, kw]
+    if x is not None:  # behind a ReLU
+        for i in np.ndindex(x.shape):
+            dx[i] *= relu_slope(x[i])
 
 
 @jit.reference

@@ -1,5 +1,7 @@
 """The three passes with all settled but their arrays: which algorithm, how cut, in what memory.
 
+The first two take a fifth array where the input is a ReLU's output: see `correlate.settle`.
+
 Each is one dense correlation (or one per stride phase), unless Winograd's algorithm or several columns at once serve.
 """
 
@@ -63,9 +65,9 @@ def _settle_phase(g, p, taps, dtype, least, memory):
         return correlate.settle(p, 0, dtype, least, memory, phase)
     product = correlate.settle(p, p.C, dtype, least)
 
-    def run(dy, w, b, dx):
+    def run(dy, w, b, dx, gate=None):
         panels.reverse_taps(w, memory, p.C, phase)
-        product(dy, memory, b, dx)
+        product(dy, memory, b, dx, gate)
 
     return run
 

@@ -20,6 +20,7 @@ from nbprop.ops.conv import plan
 from nbprop.ops.dense import Correlation
 from nbprop.ops.micro_kernel import multiply, product
 from nbprop.ops.queue import queue, take
+from nbprop.ops.through_relu import gate_run
 
 __all__ = ["Spread", "phases", "settle", "size"]
 
@@ -63,7 +64,10 @@ def size(g, dtype):
 
 
 def settle(spread, g, dtype, packed):
-    """Return the function of dy, w, b and dx (flat) that fills dx with b + a phase of the input gradient."""
+    """Return the function of dy, w, b and dx (flat) that fills dx with b + a phase of the input gradient.
+
+    Its fifth argument is that of `correlate.settle`.
+    """
     p, mr, nv, tables, _, _ = correlate.plan(spread.correlation, dtype, jit.threads())
     width = nv * simd.lanes(dtype)
     tasks = max(1, min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p)))
@@ -73,16 +77,16 @@ def settle(spread, g, dtype, packed):
     arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, product(mr, nv, dtype),
                  queue(tasks), tasks)
 
-    def run(dy, w, b, dx):
+    def run(dy, w, b, dx, gate=None):
         pixels[:] = b
         panels.exchange_panels(w, phase, p.OG, p.CG, packed, width, simd.lanes(dtype))
-        _spread_items(dy, dx, *arguments)
+        _spread_items(dy, dx, dx if gate is None else gate, gate is not None, *arguments)
 
     return run
 
 
 @jit.driver
-def _spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, micro, waiting,
+def _spread_items(dy, dx, gate, gated, w, row, numbers, a_rows, c_rows, regions, kinds, P, sets, step, micro, waiting,
                   task, tasks):
     p = dense.fields(numbers)
     bands = (p.OH + p.RB - 1) // p.RB
@@ -104,4 +108,8 @@ def _spread_items(dy, dx, w, row, numbers, a_rows, c_rows, regions, kinds, P, se
                     multiply(micro, begin, end, dy, a0 + (kh0 * p.DH * p.W + e) * p.C, a_rows, kh1 - kh0, 1, p.CG,
                             p.DH * p.W * p.C, 0, 1, w, (o * p.KH + kh0 * P) * p.CG, p.CG * P, 0, P,
                             dx, at, 1, dx, at, c_rows, min(P, p.OG - o), dx.dtype.type(-np.inf), dy, 0, 0)
+        if gated:
+            for n in range(min(p.NB, p.N - n0)):
+                for r in range(min(p.RB, p.OH - band * p.RB)):
+                    gate_run(dx, y0 + n * p.YN + r * p.YH, gate, row.size)
         item = take(waiting, items, task, tasks)

@@ -153,6 +153,7 @@ def _add_columns(wide, dw, kw, inputs, rows, outputs):
 def settle(wide, inputs, steps, dtype, scratch, floor):
     """Return the function of x, w, b and y (flat) that fills y with max(b + x correlated with w, floor).
 
+    Its fifth argument is that of `correlate.settle`.
     `steps` says how far apart in `w` lie neighbouring taps kh and kw, of `inputs` input and of output channels.
     """
     p = wide.correlation
@@ -160,10 +161,10 @@ def settle(wide, inputs, steps, dtype, scratch, floor):
     packed, bias = scratch[:size], scratch[size : size + p.OG]
     product, columns = correlate.settle(p, width, dtype, floor), bias.reshape(wide.columns, -1)
 
-    def run(x, w, b, y):
+    def run(x, w, b, y, gate=None):
         columns[:] = b
         _pack(w, packed, wide.kh, wide.kw, inputs, p.OG // wide.columns, width, steps)
-        product(x, packed, bias, y)
+        product(x, packed, bias, y, gate)
 
     return run
 

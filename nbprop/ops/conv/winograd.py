@@ -33,6 +33,7 @@ from nbprop.ops.panels import transpose_panel
 from nbprop.ops.queue import take as take_item
 from nbprop.ops.queue import upcoming
 from nbprop.ops.sandwich import clipped, sandwich
+from nbprop.ops.through_relu import gate_run
 
 __all__ = ["A", "B", "G", "Tiling", "all_phases", "blocked", "output_tile", "rows_of", "staged", "tile_reader",
            "transposed", "weights"]
@@ -184,26 +185,30 @@ def _tile_writer(m):
     """Make the transform of one tile of products to pixels of y, those beyond its lattice's edges left out.
 
     `tile` comes from `output_tile`. `products` has `step` numbers per point and a row of `width` (in whole vectors) per
-    tile: the channels from o0 on.
+    tile: the channels from o0 on. Where they are `gated`, by the slope at `gate`, see through_relu.
     """
     transform, n = sandwich(A[m], True), len(B[m])
 
     @jit.scalar
-    def give(products, t, width, step, o0, g, bias, floor, edge, y, tile, lanes):
+    def give(products, t, width, step, o0, g, bias, floor, edge, y, gate, gated, tile, lanes):
         inside = min(width, g.O - o0)
         at, oh, ow, OH, OW, row, pixel = tile
         at += o0
         if oh + m <= OH and ow + m <= OW and inside % lanes == 0:
             for o in range(0, inside, lanes):
                 transform(products, t * width + o, n * step, step, y, at + o, row, pixel, bias, o0 + o, floor)
-            return
-        for o in range(0, width, lanes):
-            transform(products, t * width + o, n * step, step, edge, o, m * width, width, bias, o0 + o, floor)
-        columns = min(m, OW - ow)
-        pixels, run = (columns, inside) if inside < pixel or inside < width else (1, columns * inside)
-        for i in range(min(m, OH - oh)):
-            for j in range(pixels):
-                simd.copy(edge, (i * m + j) * width, y, at + i * row + j * pixel, run)
+        else:
+            for o in range(0, width, lanes):
+                transform(products, t * width + o, n * step, step, edge, o, m * width, width, bias, o0 + o, floor)
+            columns = min(m, OW - ow)
+            pixels, run = (columns, inside) if inside < pixel or inside < width else (1, columns * inside)
+            for i in range(min(m, OH - oh)):
+                for j in range(pixels):
+                    simd.copy(edge, (i * m + j) * width, y, at + i * row + j * pixel, run)
+        if gated:
+            for i in range(min(m, OH - oh)):
+                for j in range(min(m, OW - ow)):
+                    gate_run(y, at + i * row + j * pixel, gate, inside)
 
     return give
 
@@ -292,8 +297,8 @@ def blocked(m, short=False):
     points = len(B[m]) ** 2
 
     @jit.driver
-    def correlate(x, w, exchanged, phases, own, u, bias, y, g, a_rows, c_rows, memory, edges, floor, P, lanes,
-                  micro, waiting, task, tasks):
+    def correlate(x, w, exchanged, phases, own, u, bias, y, gate, gated, g, a_rows, c_rows, memory, edges, floor, P,
+                  lanes, micro, waiting, task, tasks):
         room, edge = memory[task], edges[task]
         panels, S = g.OP // P, phases.shape[0]
         sv, sp, su = g.TB * S * g.CP + lanes, g.TB * g.OP + lanes, S * g.C * P + lanes
@@ -321,7 +326,8 @@ def blocked(m, short=False):
                     sums(micro, v, point * sv, a_rows, u, (panel * points + point) * su, bias, g, S, products,
                          point * sp + panel * P, c_rows, last - first, P)
             for tile in range(first, last):
-                give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
+                give(products, tile - first, g.OP, sp, 0, g, bias, floor, edge, y, gate, gated, output_tile(g, tile),
+                     lanes)
             block = take_item(waiting, blocks, task, tasks)
 
     return correlate
@@ -347,8 +353,8 @@ def staged(m):
             take_tile(x, g, phases, first + tile, zeros, v, tile * pitch, g.TB * pitch + lanes, lanes)
 
     @jit.kernel
-    def finish_panel(v, w, exchanged, phases, o0, bias, y, g, CB, a_rows, c_rows, start, first, last, memory, edge,
-                     floor, P, lanes, micro):
+    def finish_panel(v, w, exchanged, phases, o0, bias, y, gate, gated, g, CB, a_rows, c_rows, start, first, last,
+                     memory, edge, floor, P, lanes, micro):
         S = phases.shape[0]
         sv, sp, su = g.TB * S * g.CP + lanes, g.TB * P + lanes, CB * P + lanes
         products, rest = memory[: points * sp], memory[points * sp :]
@@ -364,19 +370,20 @@ def staged(m):
                          0, 0, 1, u, point * su, 0, 0, P, init, i0, si, products, point * sp, c_rows, P,
                          v.dtype.type(-np.inf), v, 0, 0)
         for tile in range(first, last):
-            give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, output_tile(g, tile), lanes)
+            give(products, tile - start, P, sp, o0, g, bias, floor, edge, y, gate, gated, output_tile(g, tile), lanes)
 
     @jit.driver
-    def finish(v, w, exchanged, phases, bias, y, g, CB, a_rows, c_rows, first, last, groups, memory, edges, floor,
-               P, lanes, mr, micro, waiting, task, tasks):
+    def finish(v, w, exchanged, phases, bias, y, gate, gated, g, CB, a_rows, c_rows, first, last, groups, memory,
+               edges, floor, P, lanes, mr, micro, waiting, task, tasks):
         count = (last - first + mr - 1) // mr
         items = g.OP // P * groups
         item = take_item(waiting, items, task, tasks)
         while item < items:
             panel, group = item // groups, item % groups
             start, stop = share(count, group, groups)
-            finish_panel(v, w, exchanged, phases, panel * P, bias, y, g, CB, a_rows, c_rows, first, first + start * mr,
-                         min(first + stop * mr, last), memory[task], edges[task], floor, P, lanes, micro)
+            finish_panel(v, w, exchanged, phases, panel * P, bias, y, gate, gated, g, CB, a_rows, c_rows, first,
+                         first + start * mr, min(first + stop * mr, last), memory[task], edges[task], floor, P, lanes,
+                         micro)
             item = take_item(waiting, items, task, tasks)
 
     return take, finish

@@ -20,7 +20,7 @@ def forward(x, w, b, y, g, work):
 def backward_input(dy, w, dx, g, work):
     rotated, scratch = work
     np.copyto(rotated, w[:, :, ::-1, ::-1])
-    conv.backward_input(dy, rotated, dx, g, scratch)
+    conv.backward_input(dy, rotated, None, dx, g, scratch)
 
 
 def backward_weight(dy, x, dw, db, g, work):

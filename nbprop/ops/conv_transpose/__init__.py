@@ -82,7 +82,7 @@ def conv_transpose2d_backward_input(dy, w, x_shape, stride=1, padding=0, output_
     dy, w, g = _checked_gradient(dy, w.shape, "w", w, x_shape, stride, padding, output_padding, dilation, groups)
     dx = layout.empty(x_shape, dy.dtype, dy)
     twin = backend.twin("conv_transpose", dy)
-    twin.backward_input(dy, layout.khwio_last(w), dx, g, twin.workspace(g, dy.dtype))
+    twin.backward_input(dy, layout.khwio_last(w), None, dx, g, twin.workspace(g, dy.dtype))
     return dx
 
 

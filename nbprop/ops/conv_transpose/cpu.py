@@ -10,6 +10,7 @@ from nbprop.ops import pixels
 from nbprop.ops.conv import cpu as conv
 from nbprop.ops.conv import settle
 from nbprop.ops.flat import flat, flat_weights
+from nbprop.ops.through_relu import flat_or_none
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -24,10 +25,10 @@ def forward(x, w, b, y, g, relu, work):
     work[0].run(settle.adjoint, relu, flat(x), flat_weights(w), b, flat(y))
 
 
-def backward_input(dy, w, dx, g, work):
-    """Fill dx = A dy, a plain convolution."""
+def backward_input(dy, w, x, dx, g, work):
+    """Fill dx = A dy, a plain convolution; if x is the output of a ReLU, and not None, behind its backward pass."""
     work[1][:] = 0
-    conv.forward(dy, w, work[1], dx, g, False, work[0])
+    work[0].run(settle.forward, False, flat(dy), flat_weights(w), work[1], flat(dx), flat_or_none(x))
 
 
 def backward_weight(dy, x, dw, db, g, work):

@@ -7,6 +7,7 @@ from nbprop import gpu, layout
 from nbprop.ops import cuda_outer
 from nbprop.ops.conv import cuda as conv
 from nbprop.ops.conv.cuda_adjoint import adjoint
+from nbprop.ops.cuda_gate import gate
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -21,9 +22,10 @@ def forward(x, w, b, y, g, relu, work):
     adjoint(x, w, b, y, g, relu)
 
 
-def backward_input(dy, w, dx, g, work):
-    """Fill dx = A dy, a plain convolution."""
+def backward_input(dy, w, x, dx, g, work):
+    """Fill dx = A dy, a plain convolution; times the slope of the ReLU whose output x is, if not None."""
     conv.forward(dy, w, None, dx, g, False, work[0])
+    gate(dx, x)
 
 
 def backward_weight(dy, x, dw, db, g, work):

@@ -5,7 +5,10 @@ Forward scatters x[n, c, i, j] w[c, o, kh, kw] to y[n, o, i SH + kh DH - PH, j S
 same sum with one factor exchanged for dy.
 """
 
+import numpy as np
+
 from nbprop import jit
+from nbprop.ops.through_relu import relu_slope
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -38,8 +41,11 @@ def forward(x, w, b, y, g, relu, work):
 
 
 @jit.reference
-def backward_input(dy, w, dx, g, work):
-    """dx[n, c, i, j] = sum of dy[n, o, i SH + kh DH - PH, ...] w[c, o, kh, kw]."""
+def backward_input(dy, w, x, dx, g, work):
+    """dx[n, c, i, j] = sum of dy[n, o, i SH + kh DH - PH, ...] w[c, o, kh, kw].
+
+    If x is the output of a ReLU, and not None, its backward pass is done too.
+    """
     CG, OG = g.O // g.G, g.C // g.G
     for n in range(g.N):
         for c in range(g.O):
@@ -53,6 +59,9 @@ def backward_input(dy, w, dx, g, work):
                                 if 0 <= h < g.H and 0 <= q < g.W:
                                     total += dy[n, c // CG * OG + o, h, q] * w[c, o, kh, kw]
                     dx[n, c, i, j] = total
+    if x is not None:  # behind a ReLU
+        for i in np.ndindex(x.shape):
+            dx[i] *= relu_slope(x[i])
 
 
 @jit.reference

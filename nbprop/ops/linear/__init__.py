@@ -74,7 +74,7 @@ def linear_backward_input(dy, w):
     shapes.check_shape("dy", dy, (g.N, g.O))
     dx = layout.empty((g.N, g.K), dy.dtype, dy)
     twin = backend.twin("linear", dy)
-    twin.backward_input(layout.contiguous(dy), layout.contiguous(w.T).T, dx, g, twin.workspace(g, dy.dtype))
+    twin.backward_input(layout.contiguous(dy), layout.contiguous(w.T).T, None, dx, g, twin.workspace(g, dy.dtype))
     return dx
 
 

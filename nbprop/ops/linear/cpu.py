@@ -22,11 +22,11 @@ def forward(x, w, b, y, g, relu, work):
 
 
 @settles
-def backward_input(dy, w, dx, g, work):
-    """Fill dx = dy w."""
+def backward_input(dy, w, x, dx, g, work):
+    """Fill dx = dy w; if x is the output of a ReLU, and not None, its backward pass is done too."""
     if 0 < g.N <= few.ROWS:
-        return few.backward_input.settle(dy, w.T, dx)
-    return conv.backward_input.settle(dy, w, dx, as_conv(g), work)
+        return few.backward_input.settle(dy, w.T, x, dx)
+    return conv.backward_input.settle(dy, w, x, dx, as_conv(g), work)
 
 
 @settles

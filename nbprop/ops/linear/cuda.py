@@ -16,9 +16,9 @@ def forward(x, w, b, y, g, relu, work):
     conv.forward(pixels(x), pixels(w), b, pixels(y), as_conv(g), relu, work)
 
 
-def backward_input(dy, w, dx, g, work):
-    """Fill dx = dy w."""
-    conv.backward_input(pixels(dy), pixels(w), pixels(dx), as_conv(g), work)
+def backward_input(dy, w, x, dx, g, work):
+    """Fill dx = dy w; if x is the output of a ReLU, and not None, its backward pass is done too."""
+    conv.backward_input(pixels(dy), pixels(w), None if x is None else pixels(x), pixels(dx), as_conv(g), work)
 
 
 def backward_weight(dy, x, dw, db, g, work):

@@ -13,6 +13,7 @@ from nbprop import jit
 from nbprop.ops import dense, simd
 from nbprop.ops.flat import stretch
 from nbprop.ops.run_sum import run_dot
+from nbprop.ops.through_relu import relu_slope
 from nbprop.repeat import settles
 
 __all__ = ["ROWS", "backward_input", "backward_weight", "forward"]
@@ -49,17 +50,20 @@ def forward(x, w, b, y, relu):
 
 
 @jit.driver
-def _backward_input(dy, w, dx, task, tasks):
+def _backward_input(dy, w, x, gated, dx, task, tasks):
     begin, end = stretch(w.shape[0], task, tasks)
     for k in range(begin, end):
         for n in range(dy.shape[0]):
             dx[n, k] = run_dot(dy[n], w[k])
+            if gated:
+                dx[n, k] *= relu_slope(x[n, k])
 
 
 @settles
-def backward_input(dy, w, dx):
-    """Fill dx (N, K)."""
-    return dense.launch(2 * dy.shape[0] * w.size, _backward_input, dy, w, dx)
+def backward_input(dy, w, x, dx):
+    """Fill dx (N, K), multiplied by ReLU's slope where x is not None but a ReLU's output."""
+    gate = dx if x is None else x
+    return dense.launch(2 * dy.shape[0] * w.size, _backward_input, dy, w, gate, x is not None, dx)
 
 
 @jit.driver

@@ -1,6 +1,9 @@
 """The linear layer as its derivation reads: seed 003, section 2."""
 
+import numpy as np
+
 from nbprop import jit
+from nbprop.ops.through_relu import relu_slope
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -21,14 +24,17 @@ def forward(x, w, b, y, g, relu, work):
 
 
 @jit.reference
-def backward_input(dy, w, dx, g, work):
-    """dx[n, k] = <dy[n, :], w[:, k]> (section 2.3)."""
+def backward_input(dy, w, x, dx, g, work):
+    """dx[n, k] = <dy[n, :], w[:, k]> (section 2.3); if x is the output of a ReLU, and not None, times its slope."""
     for n in range(g.N):
         for k in range(g.K):
             total = dy.dtype.type(0)
             for o in range(g.O):
                 total += dy[n, o] * w[o, k]
             dx[n, k] = total
+    if x is not None:  # behind a ReLU
+        for i in np.ndindex(x.shape):
+            dx[i] *= relu_slope(x[i])
 
 
 @jit.reference
