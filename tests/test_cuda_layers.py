@@ -86,6 +86,9 @@ LAYERS = {
     "Upsample, bilinear": (lambda: nn.Upsample((3, 5), mode="bilinear", align_corners=True), (1, 2, 2, 2)),
     "ZeroPad2d": (lambda: nn.ZeroPad2d(1), (1, 2, 2, 3)),
     "Sequential": (lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)), MAPS),
+    "Sequential, products": (lambda: nn.Sequential(
+        nn.Conv2d(2, 2, 1), nn.ReLU(), nn.ConvTranspose2d(2, 3, 2), nn.ReLU(), nn.Conv2d(3, 2, 3), nn.Flatten(),
+        nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3)), MAPS),
     "Sequential, norm and pool": (lambda: nn.Sequential(nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU(),
                                                        nn.MaxPool2d(2)), MAPS),
     "Recompute": (lambda: nn.Recompute(nn.BatchNorm2d(2), nn.Tanh(), nn.Dropout(0.5)), MAPS),

@@ -106,6 +106,7 @@ def test_the_same_as_a_pass_of_its_own(name, dtype, container, training, backend
         np.testing.assert_array_equal(p.grad, wanted.grad)
 
 
+@pytest.mark.narrow
 @pytest.mark.parametrize("name", [name for name in CHAINS if "Winograd" in name])
 @pytest.mark.parametrize("wanted", [True, False])
 def test_every_algorithm_by_force(name, wanted):
@@ -278,7 +279,8 @@ from nbprop import nn
 def run():
     rng = np.random.default_rng(0)
     for layers in [(nn.BatchNorm2d(33), nn.ReLU()), (nn.GroupNorm(3, 33), nn.ReLU()), (nn.ReLU(), nn.MaxPool2d(2)),
-                   (nn.ReLU(), nn.MaxPool2d(3, 2, 1))]:
+                   (nn.ReLU(), nn.MaxPool2d(3, 2, 1)), (nn.ReLU(), nn.Conv2d(33, 32, 3, 2)),
+                   (nn.ReLU(), nn.Conv2d(33, 32, 3, padding=1))]:
         model = nn.Sequential(*layers)
         y = model.forward(rng.standard_normal((3, 33, 40, 41), np.float32))
         yield model.backward(rng.standard_normal(y.shape, np.float32))
