@@ -275,9 +275,11 @@ def test_a_subclass_with_another_forward_pass_takes_nothing_over(base, arguments
 
 def test_same_bits_on_any_number_of_threads():
     assert_same_bits("""
+import nbprop
 from nbprop import nn
 def run():
     rng = np.random.default_rng(0)
+    nbprop.manual_seed(0)
     for layers in [(nn.BatchNorm2d(33), nn.ReLU()), (nn.GroupNorm(3, 33), nn.ReLU()), (nn.ReLU(), nn.MaxPool2d(2)),
                    (nn.ReLU(), nn.MaxPool2d(3, 2, 1)), (nn.ReLU(), nn.Conv2d(33, 32, 3, 2)),
                    (nn.ReLU(), nn.Conv2d(33, 32, 3, padding=1))]:
