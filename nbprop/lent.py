@@ -35,8 +35,8 @@ def small(dtype, *shapes):
 
 
 def keeps(x):
-    """Say whether an array is one of those."""
-    return type(x) is np.ndarray and x.nbytes < _SMALL
+    """Say whether an array is one of those, and no view of a large one."""
+    return type(x) is np.ndarray and max(x.nbytes, getattr(x.base, "nbytes", 0)) < _SMALL
 
 
 class Lent:

@@ -9,7 +9,7 @@ import functools
 from operator import is_
 from threading import get_ident
 
-from nbprop import backend
+from nbprop import backend, lent
 
 __all__ = ["Repeated", "settles"]
 
@@ -38,7 +38,8 @@ class Repeated:
     op, name : str
         The folder in `nbprop.ops`, and the function.
     small : bool
-        Whether launches are kept, and with them the arrays of the last call: see `lent.small`.
+        Whether launches are kept, and with them the arrays of the last call, the parameters' among them, until the next
+        call of that shape: see `lent.small`.
     first : sequence
         What the function takes before the arguments of each call.
     work : function, optional
@@ -62,7 +63,7 @@ class Repeated:
         everything = *self._first, *arguments
         if self._work is not None:
             everything += (self._work(arguments[0]),)
-        if not self._small:
+        if not self._small or not lent.keeps(arguments[0]):
             function(*everything)
             return
         settle = getattr(function, "settle", None)

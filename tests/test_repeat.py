@@ -109,6 +109,35 @@ def test_another_thread_of_python(make, shape):
         np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.parametrize("name", ["conv", "conv_transpose", "a row", "rows"])
+def test_weights_in_another_order(name):
+    """What is then a copy is none that is kept."""
+    layer, x, dy = warm(*LAYERS[name])
+    layer.weight.data = np.ascontiguousarray(layer.weight.data)
+    passes(layer, x, dy)
+    before = passes(layer, x, dy)
+    layer.weight.data[...] *= 2
+    layer.bias.data[...] *= 2
+    y, dx, *_ = passes(layer, x, dy)
+    np.testing.assert_array_equal(y, 2 * before[0])
+    np.testing.assert_array_equal(dx, 2 * before[1])
+
+
+def test_a_part_of_something_large_is_not_kept():
+    layer, x, _ = warm(*LAYERS["rows"])
+    large = np.zeros((100_000, 7), np.float32)
+    layer.backward(large[:5])
+    alive = weakref.ref(large)
+    del large
+    assert alive() is None
+    large = np.zeros((100_000, 12), np.float32)
+    layer.forward(large[:5])
+    layer.forward(x)
+    alive = weakref.ref(large)
+    del large
+    assert alive() is None
+
+
 def test_each_thread_of_python_has_its_scratch_memory():
     layer, x, dy = warm(*LAYERS["conv"])
     thread = threading.Thread(target=passes, args=(layer, x, dy))

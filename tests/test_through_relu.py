@@ -30,6 +30,11 @@ CHAINS = {
     "product": (lambda t: [nn.Conv2d(3, 5, 3, dtype=t), nn.ReLU(), nn.MaxPool2d(2)], (2, 3, 8, 9), {1: 2}),
     "norm and pool": (lambda t: [nn.Conv2d(3, 5, 3, bias=False, dtype=t), nn.BatchNorm2d(5, dtype=t), nn.ReLU(),
                                  nn.MaxPool2d(2)], (2, 3, 8, 9), {2: 3}),
+    "two": (lambda t: [nn.Conv2d(3, 4, 1, dtype=t), nn.BatchNorm2d(4, dtype=t), nn.ReLU(), nn.Conv2d(4, 4, 1, dtype=t),
+                       nn.GroupNorm(2, 4, dtype=t), nn.ReLU(), nn.Flatten()], (2, 3, 4, 5), {2: 1, 5: 4}),
+}  # fmt: skip
+# Those of which a product takes the ReLU in front of it over, in each of its forms.
+PRODUCTS = {
     "rows": (lambda t: [nn.Linear(7, 9, dtype=t), nn.ReLU(), nn.Linear(9, 5, dtype=t)], (11, 7), {1: 2}),
     "few rows": (lambda t: [nn.ReLU(), nn.Linear(9, 5, dtype=t), nn.ReLU(), nn.Linear(5, 17, dtype=t)], (2, 9),
                  {0: 1, 2: 3}),
@@ -49,15 +54,14 @@ CHAINS = {
     "Winograd, transposed": (lambda t: [nn.ReLU(), nn.ConvTranspose2d(64, 40, 4, 2, 1, dtype=t)], (4, 64, 9, 9),
                              {0: 1}),
     "Winograd, short": (lambda t: [nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, dtype=t)], (5, 16, 9, 11), {0: 1}),
-    "two": (lambda t: [nn.Conv2d(3, 4, 1, dtype=t), nn.BatchNorm2d(4, dtype=t), nn.ReLU(), nn.Conv2d(4, 4, 1, dtype=t),
-                       nn.GroupNorm(2, 4, dtype=t), nn.ReLU(), nn.Flatten()], (2, 3, 4, 5), {2: 1, 5: 4}),
 }  # fmt: skip
 every_chain = pytest.mark.parametrize("name", CHAINS)
+every_product = pytest.mark.parametrize("name", PRODUCTS)
 
 
 def chain(name, dtype):
     """Return two lists of the same layers, with scales of either sign, and the input's shape."""
-    make, shape, _ = CHAINS[name]
+    make, shape, _ = (CHAINS | PRODUCTS)[name]
     nbprop.manual_seed(1)
     first, second = make(dtype), make(dtype)
     for ours, theirs in zip(first, second):
@@ -107,22 +111,47 @@ def test_the_same_as_a_pass_of_its_own(name, dtype, container, training, backend
 
 
 @pytest.mark.narrow
-@pytest.mark.parametrize("name", [name for name in CHAINS if "Winograd" in name])
-@pytest.mark.parametrize("wanted", [True, False])
-def test_every_algorithm_by_force(name, wanted):
-    ours, (relu, product), shape = chain(name, np.float32)
+@every_product
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("wanted", [True, None])
+def test_in_front_of_a_product(name, dtype, wanted):
+    """Where Winograd's algorithm fits, by force and by the direct kernel: the shapes are too small for the chooser."""
+    ours, layers, shape = chain(name, dtype)
     model = nn.Sequential(*ours)
     with using_winograd(wanted):
-        x = values(shape, np.float32, 0)
-        dy = normal(model.forward(x).shape, np.float32, 1)
-        product.forward(relu.forward(x))
-        np.testing.assert_array_equal(model.backward(dy), relu.backward(product.backward(dy)))
+        x = values(shape, dtype, np.nan)
+        y = x
+        for layer in layers:
+            y = layer.forward(y)
+        np.testing.assert_array_equal(model.forward(x), y)
+        dy = normal(y.shape, dtype, 1)
+        dx, expected = model.backward(dy), dy
+        for layer in reversed(layers):
+            expected = layer.backward(expected)
+    np.testing.assert_array_equal(dx, expected)
+    for p, wanted in zip(model.parameters(), [p for layer in layers for p in layer.parameters()]):
+        np.testing.assert_array_equal(p.grad, wanted.grad)
 
 
-@every_chain
+@pytest.mark.parametrize("name", ["rows", "few rows", "pixels left out", "groups", "transposed"])
+def test_in_front_of_a_plain_product(name):
+    with nbprop.using("reference"):
+        ours, layers, shape = chain(name, np.float64)
+        model, x = as_graph(ours), values(shape, np.float64, 0)
+        dy = normal(model.forward(x).shape, np.float64, 1)
+        dx, expected = model.backward(dy), dy
+        for layer in layers:
+            x = layer.forward(x)
+        for layer in reversed(layers):
+            expected = layer.backward(expected)
+        np.testing.assert_array_equal(dx, expected)
+    nbprop.gradcheck(model, normal(shape, seed=5), entries=30)
+
+
+@pytest.mark.parametrize("name", CHAINS | PRODUCTS)
 def test_which_layer_takes_it_over(name):
     layers, others, _ = chain(name, np.float32)
-    expected = CHAINS[name][2]
+    expected = (CHAINS | PRODUCTS)[name][2]
     assert nn.Sequential(*layers).takers == expected
     assert as_graph(others).takers == {f"layer{relu}": f"layer{taker}" for relu, taker in expected.items()}
 
@@ -254,6 +283,19 @@ def test_as_torch():
     assert_close(ours.backward(dy), t.grad.numpy(), 1e-12)
     for p, q in zip(ours.parameters(), theirs.parameters()):
         assert_close(p.grad + 1, q.grad.numpy() + 1, 1e-12)
+
+
+def test_a_product_with_a_backward_pass_of_its_own():
+    class Own(nn.Conv2d):
+        def forward(self, x, relu=False):
+            return super().forward(x, relu)
+
+        def backward(self, dy, input_gradient=True, relu=False):
+            return super().backward(dy, input_gradient)
+
+    model, x = nn.Sequential(nn.ReLU(), Own(2, 3, 1), nn.ReLU()), normal((2, 2, 6, 6), np.float32)
+    assert not model.takers
+    assert model.backward(model.forward(x)).shape == x.shape
 
 
 @pytest.mark.parametrize("base, arguments", [(nn.BatchNorm2d, (3,)), (nn.MaxPool2d, (2,))])

@@ -76,7 +76,7 @@ def takers(layers, reader):
             before, after = layers.get(read.get(name)), layers.get(reader.get(name))
             if isinstance(after, MaxPool2d) and _takes_over(after, _HERE):
                 found[name] = reader[name]
-            elif before is not None and _takes_over(before, _HERE):
+            elif before is not None and not isinstance(before, Product) and _takes_over(before, _HERE):
                 found[name] = read[name]
             elif isinstance(after, Product) and _takes_over(after, _IN_FRONT):
                 found[name] = reader[name]

@@ -63,8 +63,8 @@ class Module:
     def enter(self, x, ranks=None):
         """Return `x`, checked and in the memory order that kernels read, and its plan.
 
-        The last one is let through at once, one that looks like it nearly so. `ranks` are the numbers of axes that may
-        come.
+        The last one is let through at once if it still has its shape (its dtype and strides nobody sets in place), one
+        that looks like it nearly so. `ranks` are the numbers of axes that may come.
         """
         known, before, p = self._entered
         if x is known and x.shape == before[0]:

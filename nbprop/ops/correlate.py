@@ -224,10 +224,15 @@ def _fill(w, ldw, numbers, g, c, width, room, P, L, bias):
 
 @jit.kernel(from_python=False)
 def _gate_pixels(y, y0, c_rows, regions, width, gate):
-    """Multiply the panel's channels of a block's pixels by ReLU's slope."""
+    """Multiply the panel's channels of a block's pixels by ReLU's slope, neighbours in memory together."""
     for region in range(regions.shape[0]):
-        for row in range(regions[region, 0], regions[region, 1]):
-            gate_run(y, y0 + c_rows[row], gate, width)
+        row, end = regions[region, 0], regions[region, 1]
+        while row < end:
+            after = row + 1
+            while after < end and c_rows[after] == c_rows[after - 1] + width:
+                after += 1
+            gate_run(y, y0 + c_rows[row], gate, (after - row) * width)
+            row = after
 
 
 @jit.kernel(from_python=False)

@@ -3,7 +3,8 @@
     x --op--> y --ReLU-->      or      --ReLU--> x --op--> y
 
 One pass over memory less. The op reads the ReLU's output y, or None where there is no ReLU: Numba compiles a kernel
-for each of the two. Products multiply what they wrote instead, while the cache holds it: `gate_run`, and one kernel.
+for each of the two. Products on the CPU multiply what they wrote instead, while the cache holds it: `gate_run`, and one
+kernel for both.
 """
 
 import functools

@@ -23,7 +23,7 @@ def workspace(g, dtype):
 @settles
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
-    return functools.partial(work.run, settle.forward, relu, flat(x), flat_weights(w), b, flat(y))
+    return _launch(work, settle.forward, relu, flat(x), w, b, flat(y))
 
 
 @settles
@@ -32,8 +32,15 @@ def backward_input(dy, w, x, dx, g, work):
 
     If x is the output of a ReLU, and not None, its backward pass is done too.
     """
-    arrays = flat(dy), flat_weights(w), _no_bias(g.C, dy.dtype), flat(dx), flat_or_none(x)
-    return functools.partial(work.run, settle.adjoint, False, *arrays)
+    return _launch(work, settle.adjoint, False, flat(dy), w, _no_bias(g.C, dy.dtype), flat(dx), flat_or_none(x))
+
+
+def _launch(work, settle, relu, x, w, *rest):
+    """Return the call of a pass. Weights in another order than ours are copied, anew at every call of it."""
+    weights = flat_weights(w)
+    if np.may_share_memory(weights, w):
+        return functools.partial(work.run, settle, relu, x, weights, *rest)
+    return lambda: work.run(settle, relu, x, flat_weights(w), *rest)
 
 
 @functools.lru_cache(maxsize=512)

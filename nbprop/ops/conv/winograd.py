@@ -206,9 +206,11 @@ def _tile_writer(m):
                 for j in range(pixels):
                     simd.copy(edge, (i * m + j) * width, y, at + i * row + j * pixel, run)
         if gated:
+            columns = min(m, OW - ow)
+            pixels, run = (columns, inside) if inside < pixel else (1, columns * inside)
             for i in range(min(m, OH - oh)):
-                for j in range(min(m, OW - ow)):
-                    gate_run(y, at + i * row + j * pixel, gate, inside)
+                for j in range(pixels):
+                    gate_run(y, at + i * row + j * pixel, gate, run)
 
     return give
 
