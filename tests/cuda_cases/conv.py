@@ -18,7 +18,7 @@ def passes(x, w, relu=False, products="float32", **sizes):
         options |= {"products": products, "constants": WARP}
     return (
         twin("conv", "forward", a(*x), weights(*w), a(g.O), a(*y), g, relu, Work(g), **options),
-        twin("conv", "backward_input", a(*y), weights(*w), a(*x), g, Work(g), **options),
+        twin("conv", "backward_input", a(*y), weights(*w), None, a(*x), g, Work(g), **options),
         twin("conv", "backward_weight", a(*y), a(*x), weights(*w), a(g.O), g, Work(g), **options),
     )
 

@@ -9,7 +9,7 @@ def passes(x, w, relu=False, full=False, **sizes):
     options = {"constants": SMALL, **(FULL if full else {})}
     return (
         twin("conv_transpose", "forward", a(*x), weights(*w), a(g.C), a(*y), g, relu, Work(g), **options),
-        twin("conv_transpose", "backward_input", a(*y), weights(*w), a(*x), g, Work(g), **options),
+        twin("conv_transpose", "backward_input", a(*y), weights(*w), None, a(*x), g, Work(g), **options),
         twin("conv_transpose", "backward_weight", a(*y), a(*x), weights(*w), a(g.C), g, Work(g), **options),
     )
 

@@ -11,7 +11,8 @@ def passes(N, K, O, relu=False, **options):
     options = {"constants": SMALL, **options}
     return (
         twin("linear", "forward", a(N, K), w, a(O), a(N, O), g, relu, Work(g), **options),
-        twin("linear", "backward_input", a(N, O), w, a(N, K), g, Work(g), **options),
+        twin("linear", "backward_input", a(N, O), w, None, a(N, K), g, Work(g), **options),
+        twin("linear", "backward_input", a(N, O), w, a(N, K), a(N, K), g, Work(g), **options),
         twin("linear", "backward_weight", a(N, O), a(N, K), w, a(O), g, Work(g), **options),
     )
 
