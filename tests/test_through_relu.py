@@ -113,12 +113,12 @@ def test_the_same_as_a_pass_of_its_own(name, dtype, container, training, backend
 @pytest.mark.narrow
 @every_product
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("wanted", [True, None])
-def test_in_front_of_a_product(name, dtype, wanted):
+@pytest.mark.parametrize("force", [True, None])
+def test_in_front_of_a_product(name, dtype, force):
     """Where Winograd's algorithm fits, by force and by the direct kernel: the shapes are too small for the chooser."""
     ours, layers, shape = chain(name, dtype)
     model = nn.Sequential(*ours)
-    with using_winograd(wanted):
+    with using_winograd(force):
         x = values(shape, dtype, np.nan)
         y = x
         for layer in layers:

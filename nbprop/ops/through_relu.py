@@ -18,7 +18,7 @@ from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.flat import flat
 
-__all__ = ["flat_or_none", "gate_run", "relu_slope", "run", "through_relu"]
+__all__ = ["flat_or_none", "gate", "gate_run", "relu_slope", "run", "through_relu"]
 
 _0, _1 = np.float32(0), np.float32(1)  # exact in float32, so they leave the type of what they meet alone
 
@@ -43,6 +43,14 @@ def run(y, start, stop):
     if y is None:
         return None
     return y[start:stop]
+
+
+@jit.reference
+def gate(dx, x):
+    """Multiply dx by the slope where ReLU's output is x, if there is a ReLU."""
+    if x is not None:
+        for i in np.ndindex(x.shape):
+            dx[i] *= relu_slope(x[i])
 
 
 @intrinsic

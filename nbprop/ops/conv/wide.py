@@ -153,8 +153,8 @@ def _add_columns(wide, dw, kw, inputs, rows, outputs):
 def settle(wide, inputs, steps, dtype, scratch, floor):
     """Return the function of x, w, b and y (flat) that fills y with max(b + x correlated with w, floor).
 
-    Its fifth argument is that of `correlate.settle`.
     `steps` says how far apart in `w` lie neighbouring taps kh and kw, of `inputs` input and of output channels.
+    The function's fifth argument is that of `correlate.settle`.
     """
     p = wide.correlation
     width, size = correlate.panel_width(p, dtype), correlate.panels_size(p, dtype)

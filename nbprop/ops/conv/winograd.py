@@ -194,21 +194,20 @@ def _tile_writer(m):
         inside = min(width, g.O - o0)
         at, oh, ow, OH, OW, row, pixel = tile
         at += o0
-        if oh + m <= OH and ow + m <= OW and inside % lanes == 0:
+        rows, columns = min(m, OH - oh), min(m, OW - ow)
+        if rows == m and columns == m and inside % lanes == 0:
             for o in range(0, inside, lanes):
                 transform(products, t * width + o, n * step, step, y, at + o, row, pixel, bias, o0 + o, floor)
         else:
             for o in range(0, width, lanes):
                 transform(products, t * width + o, n * step, step, edge, o, m * width, width, bias, o0 + o, floor)
-            columns = min(m, OW - ow)
             pixels, run = (columns, inside) if inside < pixel or inside < width else (1, columns * inside)
-            for i in range(min(m, OH - oh)):
+            for i in range(rows):
                 for j in range(pixels):
                     simd.copy(edge, (i * m + j) * width, y, at + i * row + j * pixel, run)
         if gated:
-            columns = min(m, OW - ow)
             pixels, run = (columns, inside) if inside < pixel else (1, columns * inside)
-            for i in range(min(m, OH - oh)):
+            for i in range(rows):
                 for j in range(pixels):
                     gate_run(y, at + i * row + j * pixel, gate, run)
 

@@ -5,10 +5,8 @@ Forward scatters x[n, c, i, j] w[c, o, kh, kw] to y[n, o, i SH + kh DH - PH, j S
 same sum with one factor exchanged for dy.
 """
 
-import numpy as np
-
 from nbprop import jit
-from nbprop.ops.through_relu import relu_slope
+from nbprop.ops.through_relu import gate
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -59,9 +57,7 @@ def backward_input(dy, w, x, dx, g, work):
                                 if 0 <= h < g.H and 0 <= q < g.W:
                                     total += dy[n, c // CG * OG + o, h, q] * w[c, o, kh, kw]
                     dx[n, c, i, j] = total
-    if x is not None:  # behind a ReLU
-        for i in np.ndindex(x.shape):
-            dx[i] *= relu_slope(x[i])
+    gate(dx, x)
 
 
 @jit.reference
