@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import TOLERANCE, assert_close, assert_same_bits, dtypes, memory_orders, needs_torch, normal
 
 import nbprop
-from nbprop import nn, optim, saving
+from nbprop import models, nn, optim, saving
 from nbprop.model_summary import summary
 from nbprop.nn.module import Module
 from nbprop.ops import add
@@ -154,6 +154,84 @@ def test_which_relus_are_joined():
     with nbprop.using("reference"):
         expected = model(x)
     assert_close(model(x), expected, 1e-6)
+
+
+def block(second, last=nn.Add, dtype=np.float32):
+    nbprop.manual_seed(0)
+    return nn.Graph({
+        "conv": nn.Conv2d(3, 4, 3, padding=1, dtype=dtype), "norm": nn.BatchNorm2d(4, dtype=dtype),
+        "skip": (second, "input"), "sum": (last(), "norm", "skip"), "relu": nn.ReLU(),
+    })  # fmt: skip
+
+
+def _step(model, x, dy):
+    return model(x), model.backward(dy), model.grad, *model.state_dict().values()
+
+
+def test_which_norms_add():
+    assert block(nn.Conv2d(3, 4, 1)).adders == block(nn.BatchNorm2d(3)).adders == {"sum": "norm"}
+    assert [graph.adders for graph in models.resnet20().modules() if isinstance(graph, nn.Graph)] == \
+        [{}] + 9 * [{"add": "bn2"}]
+    norm = {"norm": nn.BatchNorm2d(3)}
+    assert nn.Graph(norm | {"sum": (nn.Add(), "norm", "norm")}).adders == {}
+    assert nn.Graph(norm | {"sum": (nn.Add(), "norm", "input", "input")}).adders == {}
+    assert nn.Graph(norm | {"both": (nn.Concat(), "norm", "input")}).adders == {}
+    assert nn.Graph(norm | {"relu": nn.ReLU(), "sum": (nn.Add(), "norm", "relu")}).adders == {}
+
+    class Plain(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x)
+
+    class Double(nn.Add):
+        def forward(self, *xs):
+            return 2 * super().forward(*xs)
+
+    assert nn.Graph({"norm": Plain(3), "sum": (nn.Add(), "input", "norm")}).adders == {}
+    assert block(nn.Conv2d(3, 4, 1), Double).adders == {}
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_norm_that_adds_is_a_norm_and_an_addition(backend, training):
+    joined, apart = block(nn.Conv2d(3, 4, 1)), block(nn.Conv2d(3, 4, 1))
+    apart.adders = {}
+    x, dy = normal((2, 3, 7, 9), np.float32), normal((2, 4, 7, 9), np.float32, 1)
+    with nbprop.using(backend):
+        for _ in range(2):
+            for found, expected in zip(*(_step(model.train(training), x, dy) for model in (joined, apart))):
+                # The reference rounds to float32 once, and twice where the addition is a pass of its own.
+                assert_close(found, expected, 0 if backend == "cpu" else 1e-5)
+    x[0, 0, 3, 3] = np.nan
+    model = nn.Graph({"norm": nn.BatchNorm2d(3).eval(), "sum": (nn.Add(), "norm", "input"), "relu": nn.ReLU()})
+    assert np.isnan(model(x)).sum() == 1  # a NaN passes
+
+
+def test_the_gradient_of_a_norm_that_adds():
+    nbprop.gradcheck(block(nn.Conv2d(3, 4, 1, dtype=np.float64), dtype=np.float64), normal((2, 3, 5, 4)), entries=60)
+
+
+def test_a_norm_that_adds_refuses_by_name():
+    with pytest.raises(ValueError, match=r"node sum \(Add\), which reads norm and skip: the inputs have shapes "
+                                         r"\(2, 4, 5, 5\) and \(2, 4, 3, 3\)"):
+        block(nn.Conv2d(3, 4, 3))(normal((2, 3, 5, 5), np.float32))
+    model = nn.Graph({"norm": nn.BatchNorm2d(4), "sum": (nn.Add(), "norm", "input")})
+    with pytest.raises(ValueError, match=r"node norm \(BatchNorm2d\), which reads input: x has 3 channels"):
+        model(normal((2, 3, 5, 5), np.float32))
+    layer, x = nn.BatchNorm2d(3), normal((2, 3, 5, 5), np.float32)
+    with pytest.raises(ValueError, match=r"added has shape \(3, 5, 5\); expected \(2, 3, 5, 5\)"):
+        layer.forward(x, added=x[0])
+    with pytest.raises(ValueError, match="x and added have different dtypes"):
+        layer.forward(x, added=x.astype(np.float64))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3, 5), (3, 6)])
+def test_what_is_added_in_any_order_of_memory(shape):
+    layer, x = nn.GroupNorm(2, shape[1]), normal(shape, np.float32)
+    expected = layer(x)
+    for _, added in memory_orders(normal(x.shape, np.float32, 1)):
+        before = added.copy()
+        np.testing.assert_array_equal(layer.forward(x, added=added), expected + added)
+        np.testing.assert_array_equal(added, before)
 
 
 class Witness(Module):

@@ -3,13 +3,15 @@
 import inspect
 
 from nbprop.nn.activation import ReLU
+from nbprop.nn.merge import Add
 from nbprop.nn.module import Module, flatten
 from nbprop.nn.pooling import MaxPool2d
 from nbprop.nn.product import Product
 
-__all__ = ["check_parts", "joins", "own", "pass_back", "takers"]
+__all__ = ["adds", "check_parts", "joins", "own", "pass_back", "takers"]
 
 _HERE, _IN_FRONT = "relu", "relu_in_front"  # arguments of passes that do a neighbouring ReLU's too
+_ADDED = "added"  # and of those that add what a neighbouring Add would
 
 
 def check_parts(kind, parts):
@@ -53,6 +55,11 @@ def joins(layer, following):
     A layer that can has `relu` among the arguments of its forward: one pass over memory less.
     """
     return _has(type(layer).forward, _HERE) and _is_plain_relu(following)
+
+
+def adds(layer, following):
+    """Say whether `layer` can add the other input of `following` to its output, which is all that it does."""
+    return _has(type(layer).forward, _ADDED) and type(following) is Add
 
 
 def takers(layers, reader):

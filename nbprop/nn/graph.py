@@ -1,11 +1,12 @@
 """A directed acyclic graph of layers: forward in topological order, backward by dynamic programming."""
 
+import functools
 from types import SimpleNamespace
 from typing import NamedTuple
 
 from nbprop import backend, layout, shapes
 from nbprop.lent import Lent
-from nbprop.nn.container import check_parts, joins, own, pass_back, takers
+from nbprop.nn.container import adds, check_parts, joins, own, pass_back, takers
 from nbprop.nn.merge import Add, Merge
 from nbprop.nn.module import Module, as_input
 
@@ -57,6 +58,7 @@ class Graph(Module):
         self.order = _in_topological_order(self.nodes)
         _refuse_unused(self.order, self.output)
         self.makes_relu, self.adopts = _joined(self.order)
+        self.adders = _adders(self.order)
         self.takers = takers({node.name: node.layer for node in self.order}, _only_readers(self.order))
         # Nodes with parameters in or above them: without a wish for dx, these alone get a dy.
         self.learned = set()
@@ -77,7 +79,8 @@ class Graph(Module):
         self._last = self.plan(x)
         values = {"input": x}
         for node in self.order:
-            values[node.name] = self._run(node, [values[name] for name in node.inputs])
+            if node.name not in self.adders.values():
+                values[node.name] = self._run(node, values)
         return values[self.output]
 
     def backward(self, dy, input_gradient=True):
@@ -103,16 +106,17 @@ class Graph(Module):
                 before = gradients.get(source)
                 gradients[source] = dx if before is None else self._sum(source, before, dx)
 
-    def _run(self, node, xs):
-        try:
-            if node.name in self.adopts:
-                return node.layer.adopt(*xs)
-            if node.name in self.makes_relu:
-                return node.layer.forward(*xs, relu=True)
-            return node.layer.forward(*xs)
-        except ValueError as e:
-            kind, reads = type(node.layer).__name__, " and ".join(node.inputs)
-            raise ValueError(f"node {node.name} ({kind}), which reads {reads}: {e}") from e
+    def _run(self, node, values):
+        name, layer, inputs = node
+        if name in self.adders:
+            norm = self.nodes[self.adders[name]]
+            other, = (source for source in inputs if source != norm.name)
+            forward = functools.partial(_named, norm, norm.layer.forward)
+            return _named(node, layer.behind, forward, values[norm.inputs[0]], values[other], name in self.makes_relu)
+        xs = [values[source] for source in inputs]
+        if name in self.adopts:
+            return _named(node, layer.adopt, *xs)
+        return _named(node, layer.forward, *xs, **{"relu": True} if name in self.makes_relu else {})
 
     def _sum(self, name, a, b):
         """Return the sum of what two consumers of a node send back."""
@@ -140,6 +144,15 @@ class Residual(Graph):
         if shortcut is not None:
             nodes = {"inner": inner, "shortcut": (shortcut, "input"), "add": (Add(), "inner", "shortcut")}
         super().__init__(nodes)
+
+
+def _named(node, function, *arguments, **named):
+    """Call a function of a node's layer; errors say whose."""
+    try:
+        return function(*arguments, **named)
+    except ValueError as e:
+        kind, reads = type(node.layer).__name__, " and ".join(node.inputs)
+        raise ValueError(f"node {node.name} ({kind}), which reads {reads}: {e}") from e
 
 
 def _nodes(given):
@@ -211,6 +224,16 @@ def _joined(order):
             makes.add(source)
             adopts.add(name)
     return makes, adopts
+
+
+def _adders(order):
+    """Return {name of an Add of two inputs: name of the one of them that adds the other while it writes its output}."""
+    by_name, found = {node.name: node for node in order}, {}
+    for source, name in _only_readers(order).items():
+        node = by_name[name]
+        if source in by_name and len(node.inputs) == 2 and adds(by_name[source].layer, node.layer):
+            found.setdefault(name, source)
+    return found
 
 
 def _only_readers(order):

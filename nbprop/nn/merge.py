@@ -51,6 +51,14 @@ class Add(Merge):
         self._last = (p, len(xs))
         return p.y
 
+    def behind(self, forward, x, other, relu):
+        """Return forward(x, relu=relu, added=other): that of a norm, which adds while it writes its output."""
+        x, other = self.inputs((x, other))
+        p = self.plan(x, other)
+        p.y = forward(x, relu=relu, added=other)
+        self._last = (p, 2)
+        return p.y
+
     def backward(self, dy, input_gradient=True):
         p, count = self._last
         dy = self.receive(dy, p.y)

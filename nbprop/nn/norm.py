@@ -54,11 +54,13 @@ class _Norm(Module):
         if self.weight is not None and dtype != self.weight.dtype:
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
 
-    def forward(self, x, relu=False):
-        """Return the output, or with `relu` its positive part: containers ask for it where a ReLU follows."""
+    def forward(self, x, relu=False, added=None):
+        """Return the output plus `added`, or with `relu` the positive part: Graph asks for it where they follow."""
         x = shapes.check_array("x", x, self.ranks)
         x = as_input(x)
         p = self.plan(x)
+        if added is not None:
+            added = _image(_like(x, added))
         x = _image(x)
         fixed = self.fixed
         B, G = shapes.norm2d(x.shape, self.groups, self.over_batch or fixed, fixed)
@@ -73,7 +75,7 @@ class _Norm(Module):
                 twin.norm_remember(s.mean, s.variance, self._share(), m / (m - 1), self.running_mean, self.running_var)
         twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
         weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
-        twin.norm_forward(x, weight, bias, s.mean, s.rstd, relu, p.y4, s.work)
+        twin.norm_forward(x, weight, bias, s.mean, s.rstd, added, relu, p.y4, s.work)
         self._last = p, s, x, twin, fixed
         return p.y
 
@@ -99,6 +101,14 @@ class _Norm(Module):
 def _image(x):
     """View (N, C) as (N, C, 1, 1)."""
     return x.reshape(*x.shape, 1, 1) if x.ndim == 2 else x
+
+
+def _like(x, added):
+    """Return an array that is added to the output for x, checked and in memory order."""
+    added = shapes.check_array("added", added)
+    shapes.check_shape("added", added, x.shape)
+    shapes.check_same_dtype(x=x, added=added)
+    return as_input(added)
 
 
 def _statistics(p, twin, x, B, G):

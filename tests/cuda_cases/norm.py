@@ -14,9 +14,9 @@ CASES = [
          tolerance={"float32": 1e-4}),
     *(twin("norm", "norm_divisors", positive(2, 3), 1e-3, kind, wide(2, 3), wide(2, 3)) for kind in range(3)),
     twin("norm", "norm_remember", wide(5, 3), wide(5, 3), 0.1, 1.25, a(3), a(3), constants=SMALL),
-    *(twin("norm", "norm_forward", X, a(4), a(4), wide(B, G), wide(B, G), G == 2, Y, Work((2, 4, 3, 3), B),
+    *(twin("norm", "norm_forward", X, a(4), a(4), wide(B, G), wide(B, G), added, G == 2, Y, Work((2, 4, 3, 3), B),
            constants=SMALL)
-      for B, G in GROUPS),
+      for B, G in GROUPS for added in (None, X)),
     *(twin("norm", "norm_backward_sums", Y, X, y, wide(B, G), wide(2, B, 4), Work((2, 4, 3, 3), B), constants=SMALL)
       for B, G in GROUPS for y in (None, X)),
     twin("norm", "norm_backward_sums", a(2, 3, 4, 3), a(2, 3, 4, 3), a(2, 3, 4, 3), wide(1, 3), wide(2, 1, 3),

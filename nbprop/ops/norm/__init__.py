@@ -69,7 +69,7 @@ def norm_forward(x, weight=None, bias=None, groups=None, over_batch=False, eps=1
         twin.norm_statistics(x, mean, variance, work)
     rstd, _ = _divisors(twin, variance, eps, divisor)
     y = layout.empty_like(x)
-    twin.norm_forward(x, weight, bias, mean, rstd, False, y, work)
+    twin.norm_forward(x, weight, bias, mean, rstd, None, False, y, work)
     return y, mean, variance
 
 

@@ -193,28 +193,37 @@ def _repeat(tile, C):
         tile[j] = tile[j - C]
 
 
+@jit.scalar
+def _plus(v, added, j):
+    """Return v plus what is added, if there is anything."""
+    if added is None:
+        return v
+    return v + added[j]
+
+
 @jit.kernel
-def _scale_run(run, centre, scale, shift, floor, out):
-    for start in range(0, run.size, centre.size):
-        r, o = run[start : start + centre.size], out[start : start + centre.size]
+def _scale_run(x, centre, scale, shift, added, floor, y):
+    for start in range(0, x.size, centre.size):
+        stop = start + centre.size
+        r, a, o = x[start:stop], run(added, start, stop), y[start:stop]
         for j in range(r.size):
-            v = (r[j] - centre[j]) * scale[j] + shift[j]
+            v = _plus((r[j] - centre[j]) * scale[j] + shift[j], a, j)
             o[j] = floor if v < floor else v  # NaN stays
 
 
 @jit.driver
-def _forward_chunks(x, weight, bias, mean, rstd, floor, y, size, tiles, task, tasks):
+def _forward_chunks(x, weight, bias, mean, rstd, added, floor, y, size, tiles, task, tasks):
     begin, end = share(len(tiles), task, tasks)
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
         centre, scale, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2]
         _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
-        _scale_run(x[start:stop], centre, scale, shift, floor, y[start:stop])
+        _scale_run(x[start:stop], centre, scale, shift, run(added, start, stop), floor, y[start:stop])
 
 
-def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
-    floor = x.dtype.type(0 if relu else -np.inf)
-    _forward_chunks(flat(x), weight, bias, mean, rstd, floor, flat(y), work.size, work.tiles, tasks(x.size))
+def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
+    arrays = flat(x), weight, bias, mean, rstd, flat_or_none(added), x.dtype.type(0 if relu else -np.inf), flat(y)
+    _forward_chunks(*arrays, work.size, work.tiles, tasks(x.size))
 
 
 @jit.kernel

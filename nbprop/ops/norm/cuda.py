@@ -48,12 +48,13 @@ def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
     _remember(threads, width)[-(-G // width), threads](mean, variance, share, unbiased, running_mean, running_var)
 
 
-def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
-    V = lanes(x.shape[1], x, y)
+def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
+    added, adds = (x, False) if added is None else (added, True)
+    V = lanes(x.shape[1], x, added, y)
     cut = plan(x.shape, mean.shape[0], V)
     if x.size:
-        scale = _forward(V, cut.threads, cut.width, x.dtype, bool(relu))
-        scale[cut.grid, cut.threads](flat(x), weight, bias, mean, rstd, flat(y), cut.size)
+        scale = _forward(V, cut.threads, cut.width, x.dtype, adds, bool(relu))
+        scale[cut.grid, cut.threads](flat(x), weight, bias, mean, rstd, flat(added), flat(y), cut.size)
 
 
 def norm_backward_sums(dy, x, y, mean, sums, work):
@@ -194,12 +195,12 @@ def _remember(threads, width):
 
 
 @functools.cache
-def _forward(V, threads, width, dtype, relu):
+def _forward(V, threads, width, dtype, adds, relu):
     number, (get, put), part_of = gpu.from_dtype(dtype), vectors(V), part(threads, width, V)
 
     @gpu.kernel(launch_bounds=threads)
-    def forward(x, weight, bias, mean, rstd, y, size):
-        value, centre = cuda.local.array(V, number), cuda.local.array(V, number)
+    def forward(x, weight, bias, mean, rstd, added, y, size):
+        value, centre, more = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, number)
         scale, shift = cuda.local.array(V, number), cuda.local.array(V, number)
         C = size[2]
         b, _, c, r, stop = part_of(size)
@@ -211,8 +212,12 @@ def _forward(V, threads, width, dtype, relu):
                 shift[j] = bias[c + j] - (mean[b, g] - centre[j]) * factor
             while r < stop:
                 get(x, r * C + c, value)
+                if adds:
+                    get(added, r * C + c, more)
                 for j in range(V):
                     value[j] = (value[j] - centre[j]) * scale[j] + shift[j]
+                    if adds:
+                        value[j] += more[j]
                     if relu and value[j] < 0:
                         value[j] = 0
                 put(y, r * C + c, value)

@@ -79,8 +79,8 @@ def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
 
 
 @jit.reference
-def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
-    """Fill y with the normalised x, scaled and shifted, or with `relu` with its positive part."""
+def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
+    """Fill y with the normalised x, scaled and shifted, plus `added` if not None, or with `relu` its positive part."""
     N, C, H, W = x.shape
     B, G = mean.shape
     for n in range(N):
@@ -90,6 +90,8 @@ def norm_forward(x, weight, bias, mean, rstd, relu, y, work):
             for h in range(H):
                 for w in range(W):
                     v = weight[c] * ((x[n, c, h, w] - mean[b, g]) * rstd[b, g]) + bias[c]
+                    if added is not None:
+                        v += added[n, c, h, w]
                     y[n, c, h, w] = 0 if relu and v < 0 else v
 
 
