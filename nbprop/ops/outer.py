@@ -260,10 +260,16 @@ def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, 
 @jit.driver
 def add_chunks(partials, dw, db, task, tasks):
     """Add the chunks' partial sums in order: the same bits however many tasks share the weights."""
-    for sums, total in ((partials[:, : dw.size], dw), (partials[:, dw.size :], db)):
+    for total, at in ((dw, 0), (db, dw.size)):
         first, last = share(total.size, task, tasks)
-        for i in range(first, last):
-            total[i] = sums[0, i]
-        for chunk in range(1, partials.shape[0]):
-            for i in range(first, last):
-                total[i] += sums[chunk, i]
+        _add_rows(partials, at + first, total[first:last])
+
+
+@jit.kernel(from_python=False)
+def _add_rows(partials, at, total):
+    """Add up what the rows hold from `at` on, row after row: the columns of a two-axis slice would not be vectors."""
+    simd.copy(partials[0], at, total, 0, total.size)
+    for chunk in range(1, partials.shape[0]):
+        row = partials[chunk, at : at + total.size]
+        for i in range(row.size):
+            total[i] += row[i]
