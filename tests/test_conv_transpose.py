@@ -122,6 +122,30 @@ def test_layer_learns_through_both_passes():
         np.testing.assert_array_equal(ours, wanted)
 
 
+@pytest.mark.parametrize("images", [2, 90])
+@pytest.mark.parametrize("channels", [1, 3, 16])
+def test_pixels_that_no_tap_meets(channels, images):
+    """They hold the bias, or its positive part; in an input gradient zeros, whatever ReLU is in front."""
+    nbprop.manual_seed(0)
+    layer = nn.ConvTranspose2d(5, channels, (1, 2), (2, 3), dtype=np.float32)
+    layer.bias.data[...] = np.linspace(-1, 1, channels)
+    layer.bias.data[-1] = np.nan if channels == 3 else 1
+    x, dy = normal((images, 5, 7, 6), np.float32), normal((images, 5, 7, 6), np.float32, 1)
+    back = nn.Conv2d(channels, 5, 1, 2)
+    read = normal((images, channels, 13, 11), np.float32, 2)
+    results = []
+    for backend in "cpu", "reference":
+        with nbprop.using(backend):
+            results.append([layer.forward(x).copy(), layer.forward(x, relu=True).copy()])
+            for relu in False, True:
+                back.forward(read)
+                results[-1].append(back.backward(dy, relu_in_front=relu).copy())
+    for found, expected in zip(*results):
+        assert_close(found, expected, 1e-6)
+    assert not results[0][2][:, :, 1::2].any()
+    assert not results[0][2][..., 1::2].any()
+
+
 @pytest.mark.parametrize("change, message", [
     ({"x": (2, 5, 3, 4)}, r"x has 5 channels .* expected 4, the first axis of w; it looks like NHWC"),
     ({"output_padding": 2}, r"output_padding is \(2, 2\); expected less than stride"),

@@ -1,11 +1,11 @@
-"""The sum over pixels: a bias's gradient where no product brings it along (seed 003, section 3.1.2)."""
+"""What is done to pixels beside a product: a bias for all of them, and its gradient, the sum (seed 003, 3.1.2)."""
 
 import numpy as np
 
 from nbprop import jit
 from nbprop.ops.flat import share, tasks
 
-__all__ = ["partials_size", "sum_pixels"]
+__all__ = ["fill_pixels", "partials_size", "sum_pixels"]
 
 _CHUNKS = 32  # parts of the pixels that are summed apart, and then in order: the same bits for any number of threads
 
@@ -32,3 +32,15 @@ def _sum_chunks(rows, partials, task, tasks):
             row = rows[r]
             for c in range(row.size):
                 sums[c] += row[c]
+
+
+@jit.driver
+def fill_pixels(bias, floor, y, task, tasks):
+    """Fill every pixel of y (flat) with max(bias, floor), NaN kept."""
+    C = bias.size
+    pixels = y.size // C
+    begin, end = share((pixels + 15) // 16, task, tasks)  # sixteen begin at a cache line
+    for pixel in range(begin * 16, min(end * 16, pixels)):
+        row = y[pixel * C : (pixel + 1) * C]
+        for c in range(C):
+            row[c] = floor if bias[c] < floor else bias[c]
