@@ -194,6 +194,7 @@ def test_which_norms_add():
 @pytest.mark.parametrize("training", [True, False])
 def test_a_norm_that_adds_is_a_norm_and_an_addition(backend, training):
     joined, apart = block(nn.Conv2d(3, 4, 1)), block(nn.Conv2d(3, 4, 1))
+    apart.load_state_dict(joined.state_dict())
     apart.adders = {}
     x, dy = normal((2, 3, 7, 9), np.float32), normal((2, 4, 7, 9), np.float32, 1)
     with nbprop.using(backend):
@@ -222,6 +223,9 @@ def test_a_norm_that_adds_refuses_by_name():
         layer.forward(x, added=x[0])
     with pytest.raises(ValueError, match="x and added have different dtypes"):
         layer.forward(x, added=x.astype(np.float64))
+    dy = layer.forward(x, True, x)
+    with pytest.raises(ValueError, match="relu is True behind a forward pass with `added`; expected False"):
+        layer.backward(dy, relu=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 3, 5), (3, 6)])

@@ -76,7 +76,7 @@ class _Norm(Module):
         twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
         weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
         twin.norm_forward(x, weight, bias, s.mean, s.rstd, added, relu, p.y4, s.work)
-        self._last = p, s, x, twin, fixed
+        self._last = p, s, x, twin, fixed, added is not None
         return p.y
 
     def _share(self):
@@ -84,17 +84,19 @@ class _Norm(Module):
 
     def backward(self, dy, input_gradient=True, relu=False):
         """Return dx; with `relu`, dy is what the ReLU behind was given: containers then leave out its own pass."""
-        p, s, x, twin, fixed = self._last
-        dy, y = _image(self.receive(dy, p.y)), p.y4 if relu else None
+        p, s, x, twin, fixed, more = self._last
+        if relu and more:
+            raise ValueError("relu is True behind a forward pass with `added`; expected False: run the ReLU's own pass")
+        dy = _image(self.receive(dy, p.y))
+        weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
         if self.weight is not None or (input_gradient and not fixed):
             dw, db = p.unused if self.weight is None else (self.weight.grad, self.bias.grad)
-            twin.norm_backward_sums(dy, x, y, s.mean, s.sums, s.work)
+            twin.norm_backward_sums(dy, x, weight, bias, s.mean, s.rstd, relu, s.sums, s.work)
             twin.norm_backward_weight(s.sums, s.rstd, dw, db)
         if not input_gradient:
             return None
-        weight = p.ones if self.weight is None else self.weight.data
         dx = p.dx.take()
-        twin.norm_backward_input(dy, x, y, weight, s.mean, s.rstd, s.pull, s.sums, fixed, _image(dx), s.work)
+        twin.norm_backward_input(dy, x, weight, bias, s.mean, s.rstd, s.pull, s.sums, fixed, relu, _image(dx), s.work)
         return dx
 
 

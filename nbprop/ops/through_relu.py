@@ -2,9 +2,9 @@
 
     x --op--> y --ReLU-->      or      --ReLU--> x --op--> y
 
-One pass over memory less. The op reads the ReLU's output y, or None where there is no ReLU: Numba compiles a kernel
-for each of the two. Products on the CPU multiply what they wrote instead, while the cache holds it: `gate_run`, and one
-kernel for both.
+One pass over memory less. A pooling reads the ReLU's output y, or None where there is no ReLU: Numba compiles a kernel
+for each of the two. A norm makes it again of x, which it reads anyway. Products on the CPU multiply what they wrote
+instead, while the cache holds it: `gate_run`, and one kernel for both.
 """
 
 import functools
@@ -18,7 +18,7 @@ from nbprop import jit
 from nbprop.ops import simd
 from nbprop.ops.flat import flat
 
-__all__ = ["flat_or_none", "gate", "gate_run", "relu_slope", "run", "through_relu"]
+__all__ = ["flat_or_none", "gate", "gate_run", "relu_slope", "through_relu"]
 
 _0, _1 = np.float32(0), np.float32(1)  # exact in float32, so they leave the type of what they meet alone
 
@@ -35,14 +35,6 @@ def through_relu(dy, y, i):
     if y is None:
         return dy[i]
     return dy[i] * relu_slope(y[i])
-
-
-@jit.scalar
-def run(y, start, stop):
-    """Return y[start:stop], if there is a ReLU."""
-    if y is None:
-        return None
-    return y[start:stop]
 
 
 @jit.reference

@@ -17,13 +17,14 @@ CASES = [
     *(twin("norm", "norm_forward", X, a(4), a(4), wide(B, G), wide(B, G), added, G == 2, Y, Work((2, 4, 3, 3), B),
            constants=SMALL)
       for B, G in GROUPS for added in (None, X)),
-    *(twin("norm", "norm_backward_sums", Y, X, y, wide(B, G), wide(2, B, 4), Work((2, 4, 3, 3), B), constants=SMALL)
-      for B, G in GROUPS for y in (None, X)),
-    twin("norm", "norm_backward_sums", a(2, 3, 4, 3), a(2, 3, 4, 3), a(2, 3, 4, 3), wide(1, 3), wide(2, 1, 3),
-         Work((2, 3, 4, 3), 1), constants=SMALL),
+    *(twin("norm", "norm_backward_sums", Y, X, a(4), a(4), wide(B, G), wide(B, G), relu, wide(2, B, 4),
+           Work((2, 4, 3, 3), B), constants=SMALL) for B, G in GROUPS for relu in (False, True)),
+    twin("norm", "norm_backward_sums", a(2, 3, 4, 3), a(2, 3, 4, 3), a(3), a(3), wide(1, 3), wide(1, 3), True,
+         wide(2, 1, 3), Work((2, 3, 4, 3), 1), constants=SMALL),
     twin("norm", "norm_backward_weight", wide(2, 5, 6), wide(5, 3), a(6), a(6), constants=SMALL),
-    *(twin("norm", "norm_backward_input", Y, X, y, a(4), wide(B, G), wide(B, G), wide(B, G), wide(2, B, 4), fixed, Y,
-           Work((2, 4, 3, 3), B)) for (B, G), fixed in zip(GROUPS, (False, True, False, False)) for y in (None, X)),
+    *(twin("norm", "norm_backward_input", Y, X, a(4), a(4), wide(B, G), wide(B, G), wide(B, G), wide(2, B, 4), fixed,
+           relu, Y, Work((2, 4, 3, 3), B))
+      for (B, G), fixed in zip(GROUPS, (False, True, False, False)) for relu in (False, True)),
     public("norm", "norm_forward", a(2, 3, 2, 3), named={"over_batch": True}),
     public("norm", "norm_forward", a(2, 6, 2, 1), a(6), a(6), named={"groups": 2}),
     public("norm", "norm_backward", a(2, 3, 2, 2), a(2, 3, 2, 2), wide(2, 3), positive(2, 3), a(3)),

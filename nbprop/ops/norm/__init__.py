@@ -122,9 +122,10 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
     rstd, pull = _divisors(twin, variance, eps, divisor)
     sums = layout.empty((2, B, C), np.float64, x)
     dx, dw, db = layout.empty_like(x), layout.empty((C,), x.dtype, x), layout.empty((C,), x.dtype, x)
-    twin.norm_backward_sums(dy, x, None, mean, sums, work)
+    no_bias = layout.zeros((C,), x.dtype, x)
+    twin.norm_backward_sums(dy, x, weight, no_bias, mean, rstd, False, sums, work)
     twin.norm_backward_weight(sums, rstd, dw, db)
-    twin.norm_backward_input(dy, x, None, weight, mean, rstd, pull, sums, bool(fixed), dx, work)
+    twin.norm_backward_input(dy, x, weight, no_bias, mean, rstd, pull, sums, bool(fixed), False, dx, work)
     return dx, dw, db
 
 

@@ -14,7 +14,7 @@ from nbprop.ops.flat import flat, share, tasks
 from nbprop.ops.moments import joined
 from nbprop.ops.norm.cut import cut
 from nbprop.ops.norm.deviation import divisors
-from nbprop.ops.through_relu import flat_or_none, run, through_relu
+from nbprop.ops.through_relu import flat_or_none, relu_slope
 
 _BLOCK = 64  # tiles that are summed up in the dtype of x
 
@@ -24,7 +24,7 @@ def workspace(shape, B, dtype):
     chunks = size.B * size.K
     return SimpleNamespace(
         size=size,
-        tiles=np.empty((chunks, 4, size.T), dtype),
+        tiles=np.empty((chunks, 5, size.T), dtype),
         partials=np.empty((chunks, 2, size.C), np.float64),
     )
 
@@ -175,12 +175,13 @@ def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
 def _forward_tile(weight, bias, mean, rstd, centre, scale, shift):
     """Fill the tiles of y = (x - centre) scale + shift, which has the mean's digits beyond x's dtype."""
     C, G = weight.size, mean.size
-    for j in range(C):
-        g = j // (C // G)
-        centre[j] = mean[g]
-        factor = weight[j] * rstd[g]
-        scale[j] = factor
-        shift[j] = bias[j] - (mean[g] - centre[j]) * factor
+    D = C // G
+    for g in range(G):
+        for c in range(g * D, (g + 1) * D):  # c // D would be as many divisions
+            centre[c] = mean[g]
+            factor = weight[c] * rstd[g]
+            scale[c] = factor
+            shift[c] = bias[c] - (mean[g] - centre[c]) * factor
     _repeat(centre, C)
     _repeat(scale, C)
     _repeat(shift, C)
@@ -191,6 +192,14 @@ def _repeat(tile, C):
     """Fill a tile with copies of its first C elements."""
     for j in range(C, tile.size):
         tile[j] = tile[j - C]
+
+
+@jit.scalar
+def _part(added, start, stop):
+    """Return a part of what is added, if there is anything."""
+    if added is None:
+        return None
+    return added[start:stop]
 
 
 @jit.scalar
@@ -205,7 +214,7 @@ def _plus(v, added, j):
 def _scale_run(x, centre, scale, shift, added, floor, y):
     for start in range(0, x.size, centre.size):
         stop = start + centre.size
-        r, a, o = x[start:stop], run(added, start, stop), y[start:stop]
+        r, a, o = x[start:stop], _part(added, start, stop), y[start:stop]
         for j in range(r.size):
             v = _plus((r[j] - centre[j]) * scale[j] + shift[j], a, j)
             o[j] = floor if v < floor else v  # NaN stays
@@ -218,7 +227,7 @@ def _forward_chunks(x, weight, bias, mean, rstd, added, floor, y, size, tiles, t
         b, start, stop = _bounds(size, t)
         centre, scale, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2]
         _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
-        _scale_run(x[start:stop], centre, scale, shift, run(added, start, stop), floor, y[start:stop])
+        _scale_run(x[start:stop], centre, scale, shift, _part(added, start, stop), floor, y[start:stop])
 
 
 def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
@@ -226,55 +235,61 @@ def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
     _forward_chunks(*arrays, work.size, work.tiles, tasks(x.size))
 
 
+@jit.scalar
+def _gated(dy, deviation, relu, scale, shift, j):
+    """Return dy, multiplied by the slope of the ReLU behind, if there is one: at the output, made again as it was."""
+    if relu is None:
+        return dy
+    return dy * relu_slope(deviation * scale[j] + shift[j])
+
+
 @jit.kernel
-def _add_products(dy, x, y, centre, sums, products):
+def _add_products(dy, x, relu, centre, scale, shift, sums, products):
     """Add dy and dy (x - centre) to the tile's sums, four tiles at a time."""
     T = centre.size
     fours = dy.size // (4 * T)
     for i in range(fours):
         a, b, c, d, e = 4 * i * T, (4 * i + 1) * T, (4 * i + 2) * T, (4 * i + 3) * T, (4 * i + 4) * T
-        dy0, x0, y0 = dy[a:b], x[a:b], run(y, a, b)
-        dy1, x1, y1 = dy[b:c], x[b:c], run(y, b, c)
-        dy2, x2, y2 = dy[c:d], x[c:d], run(y, c, d)
-        dy3, x3, y3 = dy[d:e], x[d:e], run(y, d, e)
+        dy0, x0, dy1, x1 = dy[a:b], x[a:b], dy[b:c], x[b:c]
+        dy2, x2, dy3, x3 = dy[c:d], x[c:d], dy[d:e], x[d:e]
         for j in range(T):
-            d0, d1 = through_relu(dy0, y0, j), through_relu(dy1, y1, j)
-            d2, d3 = through_relu(dy2, y2, j), through_relu(dy3, y3, j)
-            m = centre[j]
+            r0, r1, r2, r3 = x0[j] - centre[j], x1[j] - centre[j], x2[j] - centre[j], x3[j] - centre[j]
+            d0, d1 = _gated(dy0[j], r0, relu, scale, shift, j), _gated(dy1[j], r1, relu, scale, shift, j)
+            d2, d3 = _gated(dy2[j], r2, relu, scale, shift, j), _gated(dy3[j], r3, relu, scale, shift, j)
             sums[j] += (d0 + d1) + (d2 + d3)
-            products[j] += (d0 * (x0[j] - m) + d1 * (x1[j] - m)) + (d2 * (x2[j] - m) + d3 * (x3[j] - m))
+            products[j] += (d0 * r0 + d1 * r1) + (d2 * r2 + d3 * r3)
     for start in range(4 * fours * T, dy.size, T):
-        rest, r, s = dy[start : start + T], x[start : start + T], run(y, start, start + T)
+        rest, r = dy[start : start + T], x[start : start + T]
         for j in range(rest.size):
-            d = through_relu(rest, s, j)
+            r0 = r[j] - centre[j]
+            d = _gated(rest[j], r0, relu, scale, shift, j)
             sums[j] += d
-            products[j] += d * (r[j] - centre[j])
+            products[j] += d * r0
 
 
 @jit.driver
-def _sums_chunks(dy, x, y, mean, size, tiles, partials, task, tasks):
+def _sums_chunks(dy, x, weight, bias, mean, rstd, relu, size, tiles, partials, task, tasks):
     """Fill each chunk's partials with its sums of dy and dy (x - mean), per channel."""
     begin, end = share(len(tiles), task, tasks)
     C, T = size[2], size[3]
     D = C // mean.shape[1]
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
-        centre, sums, products = tiles[t, 0], tiles[t, 1], tiles[t, 2]
-        for c in range(C):
-            centre[c] = mean[b, c // D]
-        _repeat(centre, C)
+        centre, scale, shift, sums, products = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3], tiles[t, 4]
+        _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
         partials[t] = 0
         for at in range(start, stop, _BLOCK * T):
             last = min(at + _BLOCK * T, stop)
             sums[:] = 0
             products[:] = 0
-            _add_products(dy[at:last], x[at:last], run(y, at, last), centre, sums, products)
+            _add_products(dy[at:last], x[at:last], relu, centre, scale, shift, sums, products)
             _fold(sums, C)
             _fold(products, C)
-            for c in range(C):
-                s = np.float64(sums[c])
-                partials[t, 0, c] += s
-                partials[t, 1, c] += products[c] - (mean[b, c // D] - centre[c]) * s
+            for g in range(mean.shape[1]):
+                for c in range(g * D, (g + 1) * D):
+                    s = np.float64(sums[c])
+                    partials[t, 0, c] += s
+                    partials[t, 1, c] += products[c] - (mean[b, g] - centre[c]) * s
 
 
 @jit.kernel
@@ -291,8 +306,9 @@ def _add_chunks(size, partials, sums):
                     total[c] += part[c]
 
 
-def norm_backward_sums(dy, x, y, mean, sums, work):
-    _sums_chunks(flat(dy), flat(x), flat_or_none(y), mean, work.size, work.tiles, work.partials, tasks(x.size))
+def norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work):
+    arrays = flat(dy), flat(x), weight, bias, mean, rstd, relu or None
+    _sums_chunks(*arrays, work.size, work.tiles, work.partials, tasks(x.size))
     _add_chunks(work.size, work.partials, sums)
 
 
@@ -309,9 +325,10 @@ def norm_backward_weight(sums, rstd, dw, db):
 
 
 @jit.kernel
-def _input_tile(weight, mean, rstd, pull, sums, b, fixed, m, tiles):
-    """Fill the tiles of dx = dy scale + ((x - centre) slope + shift)."""
-    centre, scale, slope, shift = tiles[0], tiles[1], tiles[2], tiles[3]
+def _input_tile(weight, bias, mean, rstd, pull, sums, b, fixed, m, tiles):
+    """Fill the tiles of dx = dy scale + ((x - centre) slope + rest), and y = (x - centre) scale + shift."""
+    centre, scale, shift, slope, rest = tiles[0], tiles[1], tiles[2], tiles[3], tiles[4]
+    _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
     C, G = weight.size, mean.shape[1]
     D = C // G
     for g in range(G):
@@ -322,35 +339,33 @@ def _input_tile(weight, mean, rstd, pull, sums, b, fixed, m, tiles):
                 product += weight[c] * sums[1, b, c]
         turn = -pull[b, g] * product / m
         for c in range(g * D, (g + 1) * D):
-            centre[c] = mean[b, g]
-            scale[c] = rstd[b, g] * weight[c]
             slope[c] = turn
-            shift[c] = -rstd[b, g] * total / m - (mean[b, g] - centre[c]) * turn
-    for i in range(4):
-        _repeat(tiles[i], C)
+            rest[c] = -rstd[b, g] * total / m - (mean[b, g] - centre[c]) * turn
+    _repeat(slope, C)
+    _repeat(rest, C)
 
 
 @jit.kernel
-def _input_run(dy, x, y, centre, scale, slope, shift, dx):
+def _input_run(dy, x, relu, centre, scale, shift, slope, rest, dx):
     for start in range(0, dy.size, centre.size):
         stop = start + centre.size
-        d, r, s, o = dy[start:stop], x[start:stop], run(y, start, stop), dx[start:stop]
+        d, r, o = dy[start:stop], x[start:stop], dx[start:stop]
         for j in range(d.size):
-            o[j] = through_relu(d, s, j) * scale[j] + ((r[j] - centre[j]) * slope[j] + shift[j])
+            r0 = r[j] - centre[j]
+            o[j] = _gated(d[j], r0, relu, scale, shift, j) * scale[j] + (r0 * slope[j] + rest[j])
 
 
 @jit.driver
-def _input_chunks(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, size, tiles, task, tasks):
+def _input_chunks(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, size, tiles, task, tasks):
     begin, end = share(len(tiles), task, tasks)
     m = max(size[1] * (size[2] // mean.shape[1]), 1)
     for t in range(begin, end):
         b, start, stop = _bounds(size, t)
-        _input_tile(weight, mean, rstd, pull, sums, b, fixed, m, tiles[t])
-        centre, scale, slope, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3]
-        s = run(y, start, stop)
-        _input_run(dy[start:stop], x[start:stop], s, centre, scale, slope, shift, dx[start:stop])
+        _input_tile(weight, bias, mean, rstd, pull, sums, b, fixed, m, tiles[t])
+        centre, scale, shift, slope, rest = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3], tiles[t, 4]
+        _input_run(dy[start:stop], x[start:stop], relu, centre, scale, shift, slope, rest, dx[start:stop])
 
 
-def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
-    arrays = flat(dy), flat(x), flat_or_none(y), weight, mean, rstd, pull, sums, fixed, flat(dx)
+def norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, work):
+    arrays = flat(dy), flat(x), weight, bias, mean, rstd, pull, sums, fixed, relu or None, flat(dx)
     _input_chunks(*arrays, work.size, work.tiles, tasks(x.size))

@@ -24,7 +24,7 @@ _BLOCK = 64  # rows that are summed up in the dtype of x
 def workspace(shape, B, dtype):
     K = max(plan(shape, B, V).size[3] for V in (1, 4))
     C = shape[1]
-    return SimpleNamespace(parts=gpu.empty((2, B * K, C), np.float64), table=gpu.empty((4, B, C), dtype))
+    return SimpleNamespace(parts=gpu.empty((2, B * K, C), np.float64), table=gpu.empty((5, B, C), dtype))
 
 
 def norm_statistics(x, mean, variance, work):
@@ -57,14 +57,13 @@ def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
         scale[cut.grid, cut.threads](flat(x), weight, bias, mean, rstd, flat(added), flat(y), cut.size)
 
 
-def norm_backward_sums(dy, x, y, mean, sums, work):
-    y, relu = (dy, False) if y is None else (y, True)
-    V = lanes(x.shape[1], dy, x, y)
+def norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work):
+    V = lanes(x.shape[1], dy, x)
     B = mean.shape[0]
     cut = plan(x.shape, B, V)
     if sums.size:
-        products = _sums(V, cut.threads, cut.width, x.dtype, relu)
-        products[cut.grid, cut.threads](flat(dy), flat(x), flat(y), mean, work.parts, cut.size)
+        products = _sums(V, cut.threads, cut.width, x.dtype, bool(relu))
+        products[cut.grid, cut.threads](flat(dy), flat(x), weight, bias, mean, rstd, work.parts, cut.size)
         add_parts(work.parts[:, : B * cut.size[3]], sums)
 
 
@@ -74,15 +73,14 @@ def norm_backward_weight(sums, rstd, dw, db):
     _weight(threads, width)[-(-C // width), threads](sums, rstd, dw, db)
 
 
-def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
-    y, relu = (dy, False) if y is None else (y, True)
-    V = lanes(x.shape[1], dy, x, y, dx)
+def norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, work):
+    V = lanes(x.shape[1], dy, x, dx)
     cut = plan(x.shape, mean.shape[0], V)
     if x.size:
         elements = work.table[0].size
-        _table[gpu.blocks(elements), gpu.THREADS](weight, mean, rstd, pull, sums, fixed, cut.size, work.table)
-        slope = _input(V, cut.threads, cut.width, x.dtype, relu)
-        slope[cut.grid, cut.threads](flat(dy), flat(x), flat(y), flat(dx), work.table, cut.size)
+        _table[gpu.blocks(elements), gpu.THREADS](weight, bias, mean, rstd, pull, sums, fixed, cut.size, work.table)
+        slope = _input(V, cut.threads, cut.width, x.dtype, bool(relu))
+        slope[cut.grid, cut.threads](flat(dy), flat(x), flat(dx), work.table, cut.size)
 
 
 @functools.cache
@@ -228,14 +226,15 @@ def _forward(V, threads, width, dtype, adds, relu):
 
 @functools.cache
 def _sums(V, threads, width, dtype, relu):
-    """Fill parts with each chunk's sums of dy and of dy (x - mean); with `relu`, of dy times the slope at y."""
+    """Fill parts with each chunk's sums of dy and of dy (x - mean); `relu`: of dy times the slope at the output."""
     number, (get, _), part_of = gpu.from_dtype(dtype), vectors(V), part(threads, width, V)
     total_of = gpu.reduction(gpu.add, threads, np.float64, width)
     step = threads // width
 
     @gpu.kernel(launch_bounds=threads)
-    def sums(dy, x, y, mean, parts, size):
+    def sums(dy, x, weight, bias, mean, rstd, parts, size):
         value, d, centre = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, number)
+        scale, shift = cuda.local.array(V, number), cuda.local.array(V, number)
         total, product = cuda.local.array(V, number), cuda.local.array(V, number)
         totals, products = cuda.local.array(V, np.float64), cuda.local.array(V, np.float64)
         low = cuda.local.array(V, np.float64)
@@ -248,20 +247,22 @@ def _sums(V, threads, width, dtype, relu):
                 g, _ = split(c + j, C // mean.shape[1])
                 centre[j] = mean[b, g]
                 low[j] = mean[b, g] - centre[j]  # the digits of the mean that x's dtype does not hold
+                factor = weight[c + j] * rstd[b, g]
+                scale[j] = factor
+                shift[j] = bias[c + j] - low[j] * factor
             while r < stop:
                 for j in range(V):
                     total[j] = product[j] = 0
                 end = min(stop, r + _BLOCK * step)
                 while r < end:
                     get(dy, r * C + c, d)
-                    if relu:
-                        get(y, r * C + c, value)
-                        for j in range(V):
-                            d[j] *= relu_slope(value[j])
                     get(x, r * C + c, value)
                     for j in range(V):
+                        value[j] -= centre[j]
+                        if relu:
+                            d[j] *= relu_slope(value[j] * scale[j] + shift[j])
                         total[j] += d[j]
-                        product[j] += d[j] * (value[j] - centre[j])
+                        product[j] += d[j] * value[j]
                     r += step
                 for j in range(V):
                     totals[j] += total[j]
@@ -297,8 +298,8 @@ def _weight(threads, width):
 
 
 @gpu.kernel
-def _table(weight, mean, rstd, pull, sums, fixed, size, table):
-    """Fill the factors of dx = dy scale + ((x - centre) slope + shift)."""
+def _table(weight, bias, mean, rstd, pull, sums, fixed, size, table):
+    """Fill the factors of dx = dy scale + ((x - centre) slope + rest), and of y = (x - centre) scale + shift."""
     (_, R, C, _), (B, G) = size, mean.shape
     D = C // G
     m = max(R * D, 1)
@@ -311,8 +312,11 @@ def _table(weight, mean, rstd, pull, sums, fixed, size, table):
                 total += weight[k] * sums[0, b, k]
                 product += weight[k] * sums[1, b, k]
         turn = -pull[b, g] * product / m
-        table[0, b, c], table[1, b, c], table[2, b, c] = mean[b, g], rstd[b, g] * weight[c], turn
-        table[3, b, c] = -rstd[b, g] * total / m - (mean[b, g] - table[0, b, c]) * turn
+        factor = weight[c] * rstd[b, g]
+        table[0, b, c], table[1, b, c], table[2, b, c] = mean[b, g], factor, turn
+        low = mean[b, g] - table[0, b, c]
+        table[3, b, c] = -rstd[b, g] * total / m - low * turn
+        table[4, b, c] = bias[c] - low * factor
 
 
 @functools.cache
@@ -320,25 +324,24 @@ def _input(V, threads, width, dtype, relu):
     number, (get, put), part_of = gpu.from_dtype(dtype), vectors(V), part(threads, width, V)
 
     @gpu.kernel(launch_bounds=threads)
-    def backward_input(dy, x, y, dx, table, size):
+    def backward_input(dy, x, dx, table, size):
         value, d = cuda.local.array(V, number), cuda.local.array(V, number)
-        centre, scale = cuda.local.array(V, number), cuda.local.array(V, number)
-        slope, shift = cuda.local.array(V, number), cuda.local.array(V, number)
+        centre, scale, shift = cuda.local.array(V, number), cuda.local.array(V, number), cuda.local.array(V, number)
+        slope, rest = cuda.local.array(V, number), cuda.local.array(V, number)
         C = size[2]
         b, _, c, r, stop = part_of(size)
         if c < C:
             for j in range(V):
                 centre[j], scale[j] = table[0, b, c + j], table[1, b, c + j]
-                slope[j], shift[j] = table[2, b, c + j], table[3, b, c + j]
+                slope[j], rest[j], shift[j] = table[2, b, c + j], table[3, b, c + j], table[4, b, c + j]
             while r < stop:
                 get(dy, r * C + c, d)
-                if relu:
-                    get(y, r * C + c, value)
-                    for j in range(V):
-                        d[j] *= relu_slope(value[j])
                 get(x, r * C + c, value)
                 for j in range(V):
-                    d[j] = d[j] * scale[j] + ((value[j] - centre[j]) * slope[j] + shift[j])
+                    value[j] -= centre[j]
+                    if relu:
+                        d[j] *= relu_slope(value[j] * scale[j] + shift[j])
+                    d[j] = d[j] * scale[j] + (value[j] * slope[j] + rest[j])
                 put(dx, r * C + c, d)
                 r += threads // width
 

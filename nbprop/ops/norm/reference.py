@@ -30,7 +30,7 @@ batches, s = sqrt(v + eps).
 
 from nbprop import jit
 from nbprop.ops.norm.deviation import divisors
-from nbprop.ops.through_relu import through_relu
+from nbprop.ops.through_relu import relu_slope
 
 
 def workspace(shape, B, dtype):
@@ -78,6 +78,11 @@ def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
         running_var[g] += share * (v / B * unbiased - running_var[g])
 
 
+@jit.scalar
+def _normalised(x, weight, bias, mean, rstd):
+    return weight * ((x - mean) * rstd) + bias
+
+
 @jit.reference
 def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
     """Fill y with the normalised x, scaled and shifted, plus `added` if not None, or with `relu` its positive part."""
@@ -89,17 +94,17 @@ def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
             g = c * G // C
             for h in range(H):
                 for w in range(W):
-                    v = weight[c] * ((x[n, c, h, w] - mean[b, g]) * rstd[b, g]) + bias[c]
+                    v = _normalised(x[n, c, h, w], weight[c], bias[c], mean[b, g], rstd[b, g])
                     if added is not None:
                         v += added[n, c, h, w]
                     y[n, c, h, w] = 0 if relu and v < 0 else v
 
 
 @jit.reference
-def norm_backward_sums(dy, x, y, mean, sums, work):
+def norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work):
     """Fill sums[0, b, c] with the sum of dy and sums[1, b, c] with that of dy (x - mean).
 
-    Where a ReLU follows y is its output, and dy what it was given; else y is None.
+    With `relu` dy is what a ReLU behind was given, and is multiplied by its slope at the output for x.
     """
     N, C, H, W = x.shape
     B, G = mean.shape
@@ -107,11 +112,14 @@ def norm_backward_sums(dy, x, y, mean, sums, work):
     for n in range(N):
         b = n * B // N
         for c in range(C):
+            g = c * G // C
             for h in range(H):
                 for w in range(W):
-                    d = through_relu(dy, y, (n, c, h, w))
+                    d = dy[n, c, h, w]
+                    if relu:
+                        d *= relu_slope(_normalised(x[n, c, h, w], weight[c], bias[c], mean[b, g], rstd[b, g]))
                     sums[0, b, c] += d
-                    sums[1, b, c] += d * (x[n, c, h, w] - mean[b, c * G // C])
+                    sums[1, b, c] += d * (x[n, c, h, w] - mean[b, g])
 
 
 @jit.reference
@@ -128,8 +136,8 @@ def norm_backward_weight(sums, rstd, dw, db):
 
 
 @jit.reference
-def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, work):
-    """Fill dx; y as in `norm_backward_sums`."""
+def norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, work):
+    """Fill dx; `relu` as in `norm_backward_sums`."""
     N, C, H, W = x.shape
     B, G = mean.shape
     D = C // G
@@ -146,5 +154,7 @@ def norm_backward_input(dy, x, y, weight, mean, rstd, pull, sums, fixed, dx, wor
             for h in range(H):
                 for w in range(W):
                     d = x[n, c, h, w] - mean[b, g]
-                    g_i = weight[c] * through_relu(dy, y, (n, c, h, w))
+                    g_i = weight[c] * dy[n, c, h, w]
+                    if relu:
+                        g_i *= relu_slope(_normalised(x[n, c, h, w], weight[c], bias[c], mean[b, g], rstd[b, g]))
                     dx[n, c, h, w] = rstd[b, g] * (g_i - mean_g) - pull[b, g] * mean_gd * d
