@@ -49,6 +49,7 @@ class Repeated:
     def __init__(self, op, name, small, first=(), work=None):
         self._op, self._name, self._small, self._first, self._work = op, name, small, first, work
         self._last = (), None, None, None  # the arguments of the last call, its surroundings, and the launch
+        self._here, self._function, self._scratch = None, None, ()  # the last twin and Python thread, and what is theirs
 
     def run(self, *arguments):
         """Call the twin that computes on arrays like the first argument."""
@@ -59,10 +60,12 @@ class Repeated:
             self._run(arguments)
 
     def _run(self, arguments):
-        function = getattr(backend.twin(self._op, arguments[0]), self._name)
-        everything = *self._first, *arguments
-        if self._work is not None:
-            everything += (self._work(arguments[0]),)
+        here = backend.name(arguments[0]), get_ident()
+        if here != self._here:
+            function = getattr(backend.twin(self._op, arguments[0]), self._name)
+            work = () if self._work is None else (self._work(arguments[0]),)
+            self._here, self._function, self._scratch = here, function, work
+        function, everything = self._function, (*self._first, *arguments, *self._scratch)
         if not self._small or not lent.keeps(arguments[0]):
             function(*everything)
             return
