@@ -4,6 +4,7 @@ Launches are recorded instead of made: each new kernel with its argument types b
 of its registers ends in the summary of the test run.
 """
 
+import functools
 import importlib
 import importlib.util
 import pathlib
@@ -70,8 +71,7 @@ def test_compiles(label, case, dtype, launches, record_property, tmp_path, monke
         if (kernel, types) in SEEN:
             continue
         SEEN.add((kernel, types))
-        first = 0 if case.products == "float32" else 1
-        *_, code = compiled(kernel, types, *CAPABILITIES[first:])
+        *_, code = compiled(kernel, types, *capabilities(case.products))
         if ptxas():
             used = assembled(code, tmp_path)
             record_property("ptxas", f"{case.op + '.' + kernel.py_func.__name__:40} {dtype.name}  {used['text']}")
@@ -96,7 +96,7 @@ def test_dense_kernels_move_sixteen_bytes(products, instructions, launches, monk
     dense = [launch for launch in launches if launch[0].py_func.__name__ != "_sum_parts"]
     assert len(dense) == 3
     for kernel, types in dense:
-        code, = compiled(kernel, types, CAPABILITIES[-1])
+        *_, code = compiled(kernel, types, *capabilities(products))
         for instruction in instructions:
             assert instruction in code, f"{kernel.py_func.__name__} has no {instruction}"
 
@@ -106,10 +106,16 @@ def test_formulas_are_compiled_without_fast_math(launches):
     gpu = importlib.import_module("nbprop.gpu")
     nn.Power(2.0).forward(gpu.empty((64,), np.float32))
     (kernel, types), = launches
-    code, = compiled(kernel, types, CAPABILITIES[-1])
+    *_, code = compiled(kernel, types, *CAPABILITIES)
     assert "lg2.approx" not in code
 
 
+def capabilities(products):
+    """Return the generations that kernels of these products are compiled for: the first has no such tensor cores."""
+    return CAPABILITIES[products != "float32":]
+
+
+@functools.cache  # the tests of instructions look at kernels of the cases
 def compiled(kernel, types, *capabilities):
     """Return the PTX for each capability; what `cuda.compile_ptx` does, but Python's part, most of it, is done once."""
     from numba.cuda import compiler
