@@ -49,7 +49,7 @@ class Repeated:
     def __init__(self, op, name, small, first=(), work=None):
         self._op, self._name, self._small, self._first, self._work = op, name, small, first, work
         self._last = (), None, None, None  # the arguments of the last call, its surroundings, and the launch
-        self._here, self._function, self._scratch = None, None, ()  # the last twin and Python thread, and what is theirs
+        self._here, self._function, self._scratch = None, None, ()  # the last twin and thread, and what is theirs
 
     def run(self, *arguments):
         """Call the twin that computes on arrays like the first argument."""

@@ -17,7 +17,7 @@ __all__ = ["memory", "panel_width", "panels_size", "plan", "settle"]
 
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
-_PANEL = dense.cache(1) * 3 // 4
+_PANEL = dense.L1 * 3 // 4
 # Rows of a block up to which weights in whole panels are read in place. Else who sweeps a panel copies it first: rows
 # of all channels lie far apart, and share a few sets of the caches. Speed of linear layers of 512 and 784 inputs and
 # 512 outputs, copied to in place: 16 rows 0.9, 32 1.05, 64 1.1 to 1.2, 128 1.1 to 1.3 (Zen 3).

@@ -34,7 +34,7 @@ __all__ = ["add_chunks", "in_chunks", "memory", "plan", "settle"]
 # Pixels of a block: a panel of dy and a line or two per pixel of x fill the first cache. But x's block is to stay in
 # the second, for the panels to come. Zen 3, two threads, GFLOP/s with copies to without: 64 x 4 x 4 to 128 channels,
 # stride 2, 122 to 92; 33 x 3 x 3 to 47 169 to 84; a first layer, 7 x 7, 145 to 123.
-_FIRST, _BLOCK = dense.cache(1), int(0.4 * dense.cache(2))
+_FIRST, _BLOCK = dense.L1, int(0.4 * dense.L2)
 _LINES = 128  # bytes per pixel
 _FEWEST = 64
 # Bytes of partial sums in all, the most chunks, and the fewest pixels of one: a chunk writes and reads the whole
