@@ -29,8 +29,9 @@ from nbprop.ops import simd
 __all__ = ["Correlation", "Region", "ahead_of", "bands", "block", "blocks", "depth", "fields", "launch", "operations",
            "regions", "splits", "tile", "together", "worth_threads"]
 
-# Bytes of a core's first and second cache that blocks are cut for, a Zen 4's, on every machine: sums then have one order,
-# too. With an Emerald Rapids' own 48 KiB and 2 MiB twelve passes and two steps took as long there (geometric mean 0.99).
+# Bytes of a core's first and second cache that blocks are cut for, a Zen 4's, on every machine: sums then have one
+# order, too. With an Emerald Rapids' own 48 KiB and 2 MiB twelve passes and two steps took as long (geometric mean of
+# the speeds 0.99).
 L1, L2 = 32 * 1024, 1024 * 1024
 # Bytes of input per block, a share of L2. A fifth was worse: several images more fill the tiles of their corners and
 # edges better (stride 2 on 28 x 28: 20 %; Zen 5, 1 MiB of L2). So was twice as much, as panels then read it from L3
