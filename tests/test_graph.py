@@ -12,6 +12,7 @@ import nbprop
 from nbprop import models, nn, optim, saving
 from nbprop.model_summary import summary
 from nbprop.nn.module import Module
+from nbprop.nn.walk import walk
 from nbprop.ops import add
 
 # The op
@@ -195,7 +196,7 @@ def test_which_norms_add():
 def test_a_norm_that_adds_is_a_norm_and_an_addition(backend, training):
     joined, apart = block(nn.Conv2d(3, 4, 1)), block(nn.Conv2d(3, 4, 1))
     apart.load_state_dict(joined.state_dict())
-    apart.adders = {}
+    apart.adders, apart.waiting = {}, set()
     x, dy = normal((2, 3, 7, 9), np.float32), normal((2, 4, 7, 9), np.float32, 1)
     with nbprop.using(backend):
         for _ in range(2):
@@ -212,12 +213,19 @@ def test_the_gradient_of_a_norm_that_adds():
 
 
 def test_a_norm_that_adds_refuses_by_name():
-    with pytest.raises(ValueError, match=r"node sum \(Add\), which reads norm and skip: the inputs have shapes "
+    with pytest.raises(ValueError, match=r"^node sum \(Add\), which reads norm and skip: the inputs have shapes "
                                          r"\(2, 4, 5, 5\) and \(2, 4, 3, 3\)"):
         block(nn.Conv2d(3, 4, 3))(normal((2, 3, 5, 5), np.float32))
+    skip = nn.AvgPool2d(2), "input"
+    swapped = nn.Graph({"norm": nn.BatchNorm2d(3), "skip": skip, "sum": (nn.Add(), "skip", "norm")})
+    with pytest.raises(ValueError, match=r"^node sum \(Add\), which reads skip and norm: the inputs have shapes "
+                                         r"\(2, 3, 2, 2\) and \(2, 3, 5, 5\)"):
+        swapped(normal((2, 3, 5, 5), np.float32))
     model = nn.Graph({"norm": nn.BatchNorm2d(4), "sum": (nn.Add(), "norm", "input")})
-    with pytest.raises(ValueError, match=r"node norm \(BatchNorm2d\), which reads input: x has 3 channels"):
+    with pytest.raises(ValueError, match=r"^node norm \(BatchNorm2d\), which reads input: x has 3 channels"):
         model(normal((2, 3, 5, 5), np.float32))
+    with pytest.raises(ValueError, match=r"^node norm \(BatchNorm2d\), which reads input: x has shape \(4, 5, 5\)"):
+        model(normal((4, 5, 5), np.float32))
     layer, x = nn.BatchNorm2d(3), normal((2, 3, 5, 5), np.float32)
     with pytest.raises(ValueError, match=r"added has shape \(3, 5, 5\); expected \(2, 3, 5, 5\)"):
         layer.forward(x, added=x[0])
@@ -226,6 +234,16 @@ def test_a_norm_that_adds_refuses_by_name():
     dy = layer.forward(x, True, x)
     with pytest.raises(ValueError, match="relu is True behind a forward pass with `added`; expected False"):
         layer.backward(dy, relu=True)
+
+
+def test_a_walk_through_a_graph_whose_norm_added():
+    model = nn.Graph({"norm": nn.GroupNorm(1, 3), "sum": (nn.Add(), "norm", "input")})
+    x = normal((2, 3, 5, 5), np.float32)
+    expected = model(x)
+    (_, _, _, normed), (_, _, (first, _), y) = walk(model, x)
+    assert first is normed and y is not first
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(first + x, expected)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 3, 5), (3, 6)])

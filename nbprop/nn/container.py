@@ -1,4 +1,4 @@
-"""What modules made of modules share: checks of their parts, one flat vector, the joining with a ReLU both ways."""
+"""What modules made of modules share: checks of their parts, one flat vector, the joining with a ReLU or an Add."""
 
 import inspect
 

@@ -1,6 +1,5 @@
 """A directed acyclic graph of layers: forward in topological order, backward by dynamic programming."""
 
-import functools
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -59,6 +58,7 @@ class Graph(Module):
         _refuse_unused(self.order, self.output)
         self.makes_relu, self.adopts = _joined(self.order)
         self.adders = _adders(self.order)
+        self.waiting = set(self.adders.values())  # for the addition, which runs them
         self.takers = takers({node.name: node.layer for node in self.order}, _only_readers(self.order))
         # Nodes with parameters in or above them: without a wish for dx, these alone get a dy.
         self.learned = set()
@@ -79,7 +79,7 @@ class Graph(Module):
         self._last = self.plan(x)
         values = {"input": x}
         for node in self.order:
-            if node.name not in self.adders.values():
+            if node.name not in self.waiting:
                 values[node.name] = self._run(node, values)
         return values[self.output]
 
@@ -109,14 +109,24 @@ class Graph(Module):
     def _run(self, node, values):
         name, layer, inputs = node
         if name in self.adders:
-            norm = self.nodes[self.adders[name]]
-            other, = (source for source in inputs if source != norm.name)
-            forward = functools.partial(_named, norm, norm.layer.forward)
-            return _named(node, layer.behind, forward, values[norm.inputs[0]], values[other], name in self.makes_relu)
+            y = self._run_adder(node, values)
+            if y is not None:
+                return layer.adopt(y)
         xs = [values[source] for source in inputs]
         if name in self.adopts:
             return _named(node, layer.adopt, *xs)
-        return _named(node, layer.forward, *xs, **{"relu": True} if name in self.makes_relu else {})
+        if name in self.makes_relu:
+            return _named(node, layer.forward, *xs, relu=True)
+        return _named(node, layer.forward, *xs)
+
+    def _run_adder(self, node, values):
+        """Return the sum as the norm in front makes it; or run that alone, and the addition says what does not fit."""
+        norm = self.nodes[self.adders[node.name]]
+        x, other = values[norm.inputs[0]], values[next(name for name in node.inputs if name != norm.name)]
+        if (x.shape, x.dtype) == (other.shape, other.dtype):
+            return _named(norm, norm.layer.forward, x, relu=node.name in self.makes_relu, added=other)
+        values[norm.name] = _named(norm, norm.layer.forward, x)
+        return None
 
     def _sum(self, name, a, b):
         """Return the sum of what two consumers of a node send back."""

@@ -48,20 +48,17 @@ class Add(Merge):
         add(xs[0], xs[1], p.y, relu and len(xs) == 2)
         for i in range(2, len(xs)):
             add(p.y, xs[i], p.y, relu and i == len(xs) - 1)
-        self._last = (p, len(xs))
+        self._last = (p.y, len(xs))
         return p.y
 
-    def behind(self, forward, x, other, relu):
-        """Return forward(x, relu=relu, added=other): that of a norm, which adds while it writes its output."""
-        x, other = self.inputs((x, other))
-        p = self.plan(x, other)
-        p.y = forward(x, relu=relu, added=other)
-        self._last = (p, 2)
-        return p.y
+    def adopt(self, y):
+        """Take over `y`, the sum of two inputs as the layer in front has made it, as this layer's output."""
+        self._last = (y, 2)
+        return y
 
     def backward(self, dy, input_gradient=True):
-        p, count = self._last
-        dy = self.receive(dy, p.y)
+        y, count = self._last
+        dy = self.receive(dy, y)
         return (dy,) * count if input_gradient else None
 
 

@@ -55,7 +55,7 @@ class _Norm(Module):
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
 
     def forward(self, x, relu=False, added=None):
-        """Return the output plus `added`, or with `relu` the positive part: Graph asks for it where they follow."""
+        """Return the output, plus `added` if given, with `relu` the positive part of that: containers ask for it."""
         x = shapes.check_array("x", x, self.ranks)
         x = as_input(x)
         p = self.plan(x)
@@ -76,16 +76,19 @@ class _Norm(Module):
         twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
         weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
         twin.norm_forward(x, weight, bias, s.mean, s.rstd, added, relu, p.y4, s.work)
-        self._last = p, s, x, twin, fixed, added is not None
+        self._last = p, s, x, twin, fixed, added is not None  # `backward` cannot make such an output again
         return p.y
 
     def _share(self):
         return self.momentum
 
     def backward(self, dy, input_gradient=True, relu=False):
-        """Return dx; with `relu`, dy is what the ReLU behind was given: containers then leave out its own pass."""
-        p, s, x, twin, fixed, more = self._last
-        if relu and more:
+        """Return dx; with `relu`, dy is what the ReLU behind was given: containers then leave out its own pass.
+
+        Its slope is taken at the output that the parameters, as they are now, make of x: leave them between the passes.
+        """
+        p, s, x, twin, fixed, adds = self._last
+        if relu and adds:
             raise ValueError("relu is True behind a forward pass with `added`; expected False: run the ReLU's own pass")
         dy = _image(self.receive(dy, p.y))
         weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)

@@ -9,7 +9,7 @@ __all__ = ["walk"]
 def walk(module, *xs, name=""):
     """Run `module` layer by layer, into Sequential and Graph; yield (dotted name, layer, inputs, output).
 
-    The arrays are the layers' own buffers. No layer is joined with the ReLU behind it.
+    The arrays are the layers' own buffers. No layer is joined with the ReLU or the Add behind it.
     """
     if isinstance(module, Sequential):
         (x,) = xs

@@ -66,5 +66,5 @@ def _emit_gate(context, builder, args):
 
 
 def flat_or_none(y):
-    """View an array of a layer as one run of memory, if there is a ReLU."""
+    """View an array of a layer as one run of memory, if there is one."""
     return None if y is None else flat(y)

@@ -85,7 +85,7 @@ def _normalised(x, weight, bias, mean, rstd):
 
 @jit.reference
 def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
-    """Fill y with the normalised x, scaled and shifted, plus `added` if not None, or with `relu` its positive part."""
+    """Fill y with the normalised x, scaled and shifted, plus `added` if not None, with `relu` its positive part."""
     N, C, H, W = x.shape
     B, G = mean.shape
     for n in range(N):
