@@ -196,7 +196,7 @@ def test_which_norms_add():
 def test_a_norm_that_adds_is_a_norm_and_an_addition(backend, training):
     joined, apart = block(nn.Conv2d(3, 4, 1)), block(nn.Conv2d(3, 4, 1))
     apart.load_state_dict(joined.state_dict())
-    apart.adders, apart.waiting = {}, set()
+    apart.adders = {}
     x, dy = normal((2, 3, 7, 9), np.float32), normal((2, 4, 7, 9), np.float32, 1)
     with nbprop.using(backend):
         for _ in range(2):

@@ -58,7 +58,6 @@ class Graph(Module):
         _refuse_unused(self.order, self.output)
         self.makes_relu, self.adopts = _joined(self.order)
         self.adders = _adders(self.order)
-        self.waiting = set(self.adders.values())  # for the addition, which runs them
         self.takers = takers({node.name: node.layer for node in self.order}, _only_readers(self.order))
         # Nodes with parameters in or above them: without a wish for dx, these alone get a dy.
         self.learned = set()
@@ -79,7 +78,7 @@ class Graph(Module):
         self._last = self.plan(x)
         values = {"input": x}
         for node in self.order:
-            if node.name not in self.waiting:
+            if node.name not in self.adders.values():  # those run with the addition behind them
                 values[node.name] = self._run(node, values)
         return values[self.output]
 

@@ -74,10 +74,12 @@ class _Norm(Module):
                 m = x.size // s.mean.size  # values of a group; running variances are the unbiased ones
                 twin.norm_remember(s.mean, s.variance, self._share(), m / (m - 1), self.running_mean, self.running_var)
         twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
-        weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
-        twin.norm_forward(x, weight, bias, s.mean, s.rstd, added, relu, p.y4, s.work)
+        twin.norm_forward(x, *self._affine(p), s.mean, s.rstd, added, relu, p.y4, s.work)
         self._last = p, s, x, twin, fixed, added is not None  # `backward` cannot make such an output again
         return p.y
+
+    def _affine(self, p):
+        return (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
 
     def _share(self):
         return self.momentum
@@ -90,8 +92,7 @@ class _Norm(Module):
         p, s, x, twin, fixed, adds = self._last
         if relu and adds:
             raise ValueError("relu is True behind a forward pass with `added`; expected False: run the ReLU's own pass")
-        dy = _image(self.receive(dy, p.y))
-        weight, bias = (p.ones, p.zeros) if self.weight is None else (self.weight.data, self.bias.data)
+        dy, (weight, bias) = _image(self.receive(dy, p.y)), self._affine(p)
         if self.weight is not None or (input_gradient and not fixed):
             dw, db = p.unused if self.weight is None else (self.weight.grad, self.bias.grad)
             twin.norm_backward_sums(dy, x, weight, bias, s.mean, s.rstd, relu, s.sums, s.work)

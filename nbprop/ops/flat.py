@@ -6,7 +6,7 @@ import numpy as np
 
 from nbprop import jit, layout
 
-__all__ = ["flat", "flat_weights", "lines", "power_of_two", "rows", "share", "stretch", "tasks"]
+__all__ = ["flat", "flat_or_none", "flat_weights", "lines", "power_of_two", "rows", "share", "stretch", "tasks"]
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 
@@ -16,6 +16,11 @@ def flat(x):
     if isinstance(x, np.ndarray):
         return x.ravel("K")  # in the order of memory: a view, as there are no gaps
     return layout.nhwc(x).reshape(-1) if x.ndim == 4 else x.reshape(-1)
+
+
+def flat_or_none(x):
+    """The same, if there is an array."""
+    return None if x is None else flat(x)
 
 
 def flat_weights(w):

@@ -34,9 +34,13 @@ def _sum_chunks(rows, partials, task, tasks):
                 sums[c] += row[c]
 
 
-@jit.driver
-def fill_pixels(bias, floor, y, task, tasks):
+def fill_pixels(bias, floor, y):
     """Fill every pixel of y (flat) with max(bias, floor), NaN kept."""
+    _fill_pixels(bias, floor, y, tasks(y.size))
+
+
+@jit.driver
+def _fill_pixels(bias, floor, y, task, tasks):
     C = bias.size
     pixels = y.size // C
     begin, end = share((pixels + 15) // 16, task, tasks)  # sixteen begin at a cache line

@@ -16,9 +16,8 @@ from numba.extending import intrinsic
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.flat import flat
 
-__all__ = ["flat_or_none", "gate", "gate_run", "relu_slope", "through_relu"]
+__all__ = ["gate", "gate_run", "relu_slope", "through_relu"]
 
 _0, _1 = np.float32(0), np.float32(1)  # exact in float32, so they leave the type of what they meet alone
 
@@ -63,8 +62,3 @@ def _emit_gate(context, builder, args):
         return [builder.fmul(value, builder.select(passes, ones, simd.zeros(vector)))]
 
     simd.by_vector(builder, vector, count, dx, [at], gated)
-
-
-def flat_or_none(y):
-    """View an array of a layer as one run of memory, if there is one."""
-    return None if y is None else flat(y)

@@ -7,8 +7,7 @@ import numpy as np
 from nbprop import scratch
 from nbprop.ops.conv import settle
 from nbprop.ops.conv.workspace import Workspace
-from nbprop.ops.flat import flat, flat_weights
-from nbprop.ops.through_relu import flat_or_none
+from nbprop.ops.flat import flat, flat_or_none, flat_weights
 from nbprop.repeat import settles
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]

@@ -12,7 +12,6 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import correlate, lanewise_outer, outer, panels, pixels
 from nbprop.ops.conv import choose, fast, plan, spread, wide
-from nbprop.ops.flat import tasks
 
 __all__ = ["adjoint", "forward", "weight"]
 
@@ -47,16 +46,16 @@ def adjoint(g, dtype, relu, memory, room):
     if several:
         steps = g.KW * g.C * g.O, g.C * g.O, 1, g.O
         return _one_by_one([wide.settle(each, g.O, steps, dtype, memory, least) for each in several])
-    with_taps = [(p, taps) for p, taps in plan.phases(g) if p.KH]
-    runs = [_settle_phase(g, p, taps, dtype, least, memory) for p, taps in with_taps]
-    if len(with_taps) < len(plan.phases(g)):
+    phases = plan.phases(g)
+    runs = [_settle_phase(g, p, taps, dtype, least, memory) for p, taps in phases if p.KH]
+    if len(runs) < len(phases):
         runs.insert(0, functools.partial(_fill, least))
     return _one_by_one(runs)
 
 
 def _fill(least, dy, w, b, dx, gate=None):
     """Fill all phases as those without taps are, in one pass over memory: theirs are pixels strewn over it."""
-    pixels.fill_pixels(b, least, dx, tasks(dx.size))
+    pixels.fill_pixels(b, least, dx)
 
 
 def _one_by_one(phases):

@@ -9,8 +9,7 @@ from nbprop import layout
 from nbprop.ops import pixels
 from nbprop.ops.conv import cpu as conv
 from nbprop.ops.conv import settle
-from nbprop.ops.flat import flat, flat_weights
-from nbprop.ops.through_relu import flat_or_none
+from nbprop.ops.flat import flat, flat_or_none, flat_weights
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 

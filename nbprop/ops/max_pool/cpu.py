@@ -15,9 +15,9 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.flat import flat, rows, share, tasks
+from nbprop.ops.flat import flat, flat_or_none, rows, share, tasks
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
-from nbprop.ops.through_relu import flat_or_none, through_relu
+from nbprop.ops.through_relu import through_relu
 from nbprop.ops.window import at_last, following, inside
 from nbprop.repeat import settles
 

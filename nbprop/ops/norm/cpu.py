@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops.flat import flat, share, tasks
+from nbprop.ops.flat import flat, flat_or_none, share, tasks
 from nbprop.ops.moments import joined
 from nbprop.ops.norm.cut import cut
-from nbprop.ops.norm.deviation import divisors
-from nbprop.ops.through_relu import flat_or_none, relu_slope
+from nbprop.ops.norm.deviation import affine, divisors
+from nbprop.ops.through_relu import relu_slope
 
 _BLOCK = 64  # tiles that are summed up in the dtype of x
 
@@ -179,9 +179,7 @@ def _forward_tile(weight, bias, mean, rstd, centre, scale, shift):
     for g in range(G):
         for c in range(g * D, (g + 1) * D):  # c // D would be as many divisions
             centre[c] = mean[g]
-            factor = weight[c] * rstd[g]
-            scale[c] = factor
-            shift[c] = bias[c] - (mean[g] - centre[c]) * factor
+            scale[c], shift[c] = affine(weight[c], bias[c], mean[g], rstd[g], centre[c])
     _repeat(centre, C)
     _repeat(scale, C)
     _repeat(shift, C)

@@ -15,7 +15,7 @@ from nbprop.ops.cuda_columns import add_parts, narrow, part, plan
 from nbprop.ops.cuda_pixels import lanes, split, vectors
 from nbprop.ops.flat import flat
 from nbprop.ops.moments import joined
-from nbprop.ops.norm.deviation import divisors
+from nbprop.ops.norm.deviation import affine, divisors
 from nbprop.ops.through_relu import relu_slope
 
 _BLOCK = 64  # rows that are summed up in the dtype of x
@@ -205,9 +205,8 @@ def _forward(V, threads, width, dtype, adds, relu):
         if c < C:
             for j in range(V):
                 g, _ = split(c + j, C // mean.shape[1])
-                factor = weight[c + j] * rstd[b, g]
-                centre[j], scale[j] = mean[b, g], factor
-                shift[j] = bias[c + j] - (mean[b, g] - centre[j]) * factor
+                centre[j] = mean[b, g]
+                scale[j], shift[j] = affine(weight[c + j], bias[c + j], mean[b, g], rstd[b, g], centre[j])
             while r < stop:
                 get(x, r * C + c, value)
                 if adds:
@@ -247,9 +246,7 @@ def _sums(V, threads, width, dtype, relu):
                 g, _ = split(c + j, C // mean.shape[1])
                 centre[j] = mean[b, g]
                 low[j] = mean[b, g] - centre[j]  # the digits of the mean that x's dtype does not hold
-                factor = weight[c + j] * rstd[b, g]
-                scale[j] = factor
-                shift[j] = bias[c + j] - low[j] * factor
+                scale[j], shift[j] = affine(weight[c + j], bias[c + j], mean[b, g], rstd[b, g], centre[j])
             while r < stop:
                 for j in range(V):
                     total[j] = product[j] = 0
@@ -312,11 +309,9 @@ def _table(weight, bias, mean, rstd, pull, sums, fixed, size, table):
                 total += weight[k] * sums[0, b, k]
                 product += weight[k] * sums[1, b, k]
         turn = -pull[b, g] * product / m
-        factor = weight[c] * rstd[b, g]
-        table[0, b, c], table[1, b, c], table[2, b, c] = mean[b, g], factor, turn
-        low = mean[b, g] - table[0, b, c]
-        table[3, b, c] = -rstd[b, g] * total / m - low * turn
-        table[4, b, c] = bias[c] - low * factor
+        table[0, b, c], table[2, b, c] = mean[b, g], turn
+        table[1, b, c], table[4, b, c] = affine(weight[c], bias[c], mean[b, g], rstd[b, g], table[0, b, c])
+        table[3, b, c] = -rstd[b, g] * total / m - (mean[b, g] - table[0, b, c]) * turn
 
 
 @functools.cache

@@ -1,10 +1,10 @@
-"""What values are divided by: three readings of "the standard deviation"."""
+"""What values are divided by, three readings of "the standard deviation", and the line that a norm then is."""
 
 import math
 
 from nbprop import jit
 
-__all__ = ["DIVISORS", "divisors"]
+__all__ = ["DIVISORS", "affine", "divisors"]
 
 # Batch, instance and group norm; Caffe's MVN; MVN that leaves the variance alone.
 DIVISORS = ("sqrt(v + eps)", "sqrt(v) + eps", "1")
@@ -22,3 +22,13 @@ def divisors(v, eps, divisor):
         s = t + eps
         t = math.inf if t == 0 else t
     return 1 / s, 1 / (s * s * t)
+
+
+@jit.scalar
+def affine(weight, bias, mean, rstd, centre):
+    """Return scale and shift of y = (x - centre) scale + shift; `centre` is the mean in x's dtype.
+
+    Backward passes remake y by the same two numbers, to the bit.
+    """
+    scale = weight * rstd
+    return scale, bias - (mean - centre) * scale
