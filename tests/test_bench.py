@@ -52,14 +52,18 @@ def test_race_takes_turns_and_its_rounds_are_long_enough():
 
 
 def test_a_wrong_result_is_not_timed():
+    def copying(nbytes):
+        return lambda: time.sleep(1e-5 * nbytes)
+
     off = contest.Contest("row", "forward", lambda: None, {}, lambda: {"ours": 2e-5}, 1e-5, 1, 1)
     with pytest.raises(contest.WrongResult, match=r"row forward: ours is off by 2.0e-05 from float64"):
-        contest.run(off)
+        contest.run(off, copying)
     for error in {"ours": float("nan")}, {"ours": 0.0, "nchw": 5e-4}, {"nchw": float("nan")}:
         with pytest.raises(contest.WrongResult):
-            contest.run(off._replace(errors=lambda error=error: error))
+            contest.run(off._replace(errors=lambda error=error: error), copying)
     right = off._replace(errors=lambda: {"ours": 5e-6, "nchw": 5e-5})  # a peer may sum in another order
-    assert contest.run(right, rounds=1, least=1e-4).ours_s > 0
+    result = contest.run(right, copying, rounds=1, least=1e-4)
+    assert result.copy_s >= 1e-5 > result.ours_s > 0
 
 
 def test_relative_error():
@@ -69,7 +73,7 @@ def test_relative_error():
 
 
 def test_means_and_fields():
-    first = contest.Result("a", "forward", 1.0, 2.0, "nchw", 10**9, 4)
+    first = contest.Result("a", "forward", 1.0, 2.0, "nchw", 10**9, 4, 0.5)
     results = [first, first._replace(name="b", ours_s=2.0, peer_s=1.0)]
     assert report.means(results) == ["geometric mean of torch/ours, all: 1.00"]
     assert report.means([first._replace(peer_s=None)]) == []
@@ -77,7 +81,8 @@ def test_means_and_fields():
     assert json.loads(report.to_json(results)) == [fields, fields | {
         "name": "b", "ours_s": 2.0, "peer_s": 1.0, "ratio": 0.5, "gflops": 0.5}]
     assert first._replace(flops=0).as_json()["gflops"] is None
-    assert " - " in report.line(first._replace(flops=0), 100.0, 0.5)
+    assert " - " in report.line(first._replace(flops=0), 100.0)
+    assert " 50% " in report.line(first, 100.0)
 
 
 def test_conv_alone(capsys):

@@ -10,12 +10,12 @@ from nbprop.bench.cli import bench
 from nbprop.bench.contest import Result
 from nbprop.cli import main
 
-COUNTED = Result("conv", "forward", 1.0, 2.0, "nchw", 8 * 10**9, 10**9)
+COUNTED = Result("conv", "forward", 1.0, 2.0, "nchw", 8 * 10**9, 10**9, 0.25)
 UNCOUNTED = COUNTED._replace(name="relu", pass_="forward+backward", flops=0)
 
 
 def points(*results):
-    return [roofline.Point(result, 16.0, 4.0) for result in results]
+    return [roofline.Point(result, 16.0) for result in results]
 
 
 def test_roofs():

@@ -117,8 +117,8 @@ def bench(what, names=(), vs=None, threads=None, as_json=False, plot=None, devic
         table(limits.title.format(ceiling))
         table(report.header(vs or "torch"))
         for contest in chosen:
-            results.append(run(contest, **limits.race))
-            table(report.line(results[-1], ceiling, limits.copy_seconds(contest.bytes)))
+            results.append(run(contest, limits.copying, **limits.race))
+            table(report.line(results[-1], ceiling))
     except WrongResult as e:
         note(str(e))
         return 1
@@ -137,7 +137,7 @@ def _on_cpu(threads):
 
     return SimpleNamespace(
         title=f"{threads} threads, float32; the bare micro-kernel runs at {{:.0f}} GFLOP/s", race={},
-        peak_gflops=lambda: peak.peak_gflops(threads), copy_seconds=lambda size: peak.copy_seconds(size, threads))
+        peak_gflops=lambda: peak.peak_gflops(threads), copying=lambda nbytes: peak.copying(nbytes, threads))
 
 
 def _on_gpu(torch):
@@ -155,7 +155,7 @@ def _on_gpu(torch):
     if layout.gpu().SIMULATED:
         race |= {"rounds": 1, "least": 0.0}
     title = f"{layout.gpu().description()}, float32, no TF32; its units allow {{:.0f}} GFLOP/s"
-    return SimpleNamespace(title=title, race=race, peak_gflops=on_gpu.peak_gflops, copy_seconds=on_gpu.copy_seconds)
+    return SimpleNamespace(title=title, race=race, peak_gflops=on_gpu.peak_gflops, copying=on_gpu.copying)
 
 
 def contests(what, names, torch, jax=None, device="cpu"):

@@ -1,13 +1,12 @@
 """What timing on a GPU needs: its clock, its limits, work that its cache does not hold, and toys for the simulator."""
 
-import functools
 import math
 import time
 
 from nbprop import layout
 from nbprop.bench.suite import Conv, Net
 
-__all__ = ["copy_seconds", "gpu_row", "ours", "peak_gflops", "prepare_torch", "seconds_per_call"]
+__all__ = ["copying", "gpu_row", "ours", "peak_gflops", "prepare_torch", "seconds_per_call"]
 
 _MORE = 32  # times the suite's batch: inputs that no L2 cache holds
 _VECTORS = 4  # times the optimisers' ten million parameters
@@ -55,16 +54,15 @@ def peak_gflops():
     return 2 * lanes * found.MULTIPROCESSOR_COUNT * found.CLOCK_RATE * 1e3 / 1e9  # CLOCK_RATE is in kHz
 
 
-@functools.cache
-def copy_seconds(nbytes):
-    """Return the best time of a copy inside the GPU's memory that reads and writes `nbytes` in all."""
+def copying(nbytes):
+    """Return a function that copies inside the GPU's memory, `nbytes` read and written in all."""
     gpu = layout.gpu()
     source, target = (gpu.empty((max(nbytes // 2, 1),), "uint8") for _ in range(2))
 
     def copy():
         gpu.memory.copy(target.address, source.address, source.nbytes)
 
-    return min(_seconds(copy, 3) for _ in range(3))
+    return copy
 
 
 def _seconds(function, calls):

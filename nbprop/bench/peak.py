@@ -10,7 +10,7 @@ from nbprop.ops import dense, simd
 from nbprop.ops.flat import share
 from nbprop.ops.micro_kernel import multiply, product
 
-__all__ = ["copy_seconds", "peak_gflops"]
+__all__ = ["copying", "peak_gflops"]
 
 _K = 256  # depth of one product: its operands (MR x K and K x NV x L) stay in the first cache
 _CALLS = 2000
@@ -33,13 +33,12 @@ def peak_gflops(threads):
     return 2 * threads * _CALLS * mr * width * _K / seconds / 1e9
 
 
-@functools.cache
-def copy_seconds(nbytes, threads):
-    """Return the time of the faster of a serial and a parallel copy that reads and writes `nbytes` in all."""
+def copying(nbytes, threads):
+    """Return a function that copies, `nbytes` read and written in all: in parallel, or serially if that is faster."""
     source = np.random.default_rng(0).standard_normal(max(nbytes // 8, threads), np.float32)
     target = np.empty_like(source)
     copies = (lambda: _copy(source, target, 1), lambda: _copy(source, target, threads))
-    return min(map(clock.best, copies))
+    return min(copies, key=clock.best)
 
 
 @jit.driver

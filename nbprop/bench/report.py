@@ -13,12 +13,12 @@ def header(peer="torch"):
             f"{'of peak':>8} {'GB/s':>7} {'of copy':>8}  {peer} format")
 
 
-def line(result, peak, copy_s):
-    """One row; `peak` in GFLOP/s, `copy_s` the time of a copy that moves as many bytes as the work must."""
-    of_peak, of_copy = result.gflops and result.gflops / peak, copy_s / result.ours_s
+def line(result, peak):
+    """One row; `peak` in GFLOP/s."""
+    of_peak = result.gflops and result.gflops / peak
     return (f"{result.name:<13} {result.pass_:<16} {_ms(result.ours_s)} {_ms(result.peer_s)} "
             f"{_or_dash(result.ratio, '10.2f')} {_or_dash(result.gflops, '8.1f')} "
-            f"{_or_dash(of_peak, '8.0%')} {result.gbytes:7.1f} {of_copy:8.0%}  {result.format or '-'}")
+            f"{_or_dash(of_peak, '8.0%')} {result.gbytes:7.1f} {result.of_copy:8.0%}  {result.format or '-'}")
 
 
 def means(results, peer="torch"):

@@ -11,11 +11,15 @@ _COPY = 1 << 28  # bytes that the memory roof's copy moves: more than the caches
 
 
 class Point(NamedTuple):
-    """A result and its roofs: `peak` in GFLOP/s, `copy_gbytes` the GB/s of a copy of as many bytes."""
+    """A result and its roofs: `peak` in GFLOP/s, and the GB/s of a copy of as many bytes."""
 
     result: Result
     peak: float
-    copy_gbytes: float
+
+    @property
+    def copy_gbytes(self):
+        """10^9 bytes per second."""
+        return self.result.bytes / self.result.copy_s / 1e9
 
     @property
     def intensity(self):
@@ -26,7 +30,7 @@ class Point(NamedTuple):
     def of_roof(self):
         """The share of what peak and copy together allow."""
         if not self.result.flops:
-            return self.result.gbytes / self.copy_gbytes
+            return self.result.of_copy
         return self.result.gflops / min(self.peak, self.intensity * self.copy_gbytes)
 
     def as_json(self):
@@ -59,7 +63,7 @@ def roofline(names=(), threads=None, as_json=False, plot=None):
         If a row is unknown, there are too few threads, or the picture cannot be drawn.
     """
     from nbprop import jit
-    from nbprop.bench import cli, peak, peer, picture
+    from nbprop.bench import cli, clock, peak, peer, picture
     from nbprop.bench.contest import WrongResult
 
     if plot:
@@ -68,7 +72,7 @@ def roofline(names=(), threads=None, as_json=False, plot=None):
     torch = peer.find_torch()  # checks the results alone; without it our reference loops do, slowly
     peer.set_threads(threads, torch)
     contests = cli.contests("all", names, torch)
-    ceiling, bandwidth = peak.peak_gflops(threads), _COPY / peak.copy_seconds(_COPY, threads) / 1e9
+    ceiling, bandwidth = peak.peak_gflops(threads), _COPY / clock.best(peak.copying(_COPY, threads)) / 1e9
     show = (lambda text: None) if as_json else (lambda text: print(text, flush=True))
     show(f"{threads} threads, float32; peak {ceiling:.0f} GFLOP/s; a copy of {_COPY / 2**20:.0f} MiB {bandwidth:.0f} "
          f"GB/s; of roof: of the lower of peak and FLOP/byte x copy")  # fmt: skip
@@ -92,10 +96,10 @@ def _measured(contest, ceiling, threads, show):
     from nbprop.bench import peak
     from nbprop.bench.contest import run
 
-    result = run(contest._replace(peers={}))
-    point = Point(result, ceiling, contest.bytes / peak.copy_seconds(contest.bytes, threads) / 1e9)
+    result = run(contest._replace(peers={}), lambda nbytes: peak.copying(nbytes, threads))
+    point = Point(result, ceiling)
     counted = f"{point.intensity:9.1f} {result.gflops:8.1f} {result.gflops / ceiling:8.0%}" if result.flops else (
         f"{'-':>9} {'-':>8} {'-':>8}")  # fmt: skip
     show(f"{result.name:<13} {result.pass_:<16} {counted} {result.gbytes:7.1f} "
-         f"{result.gbytes / point.copy_gbytes:8.0%} {point.of_roof:8.0%}")  # fmt: skip
+         f"{result.of_copy:8.0%} {point.of_roof:8.0%}")  # fmt: skip
     return point
