@@ -7,7 +7,7 @@ registers: a 2 x 2 window is one visit.
 
 from nbprop import jit
 
-__all__ = ["at_last", "covering", "following", "inside"]
+__all__ = ["alike", "at_last", "covering", "following", "inside"]
 
 
 @jit.scalar
@@ -32,6 +32,15 @@ def following(h, w, DH, DW, h_stop, w_first, w_stop):
 def at_last(h, w, DH, DW, h_stop, w_stop):
     """Say whether (h, w) is the last position before the stops."""
     return h + DH >= h_stop and w + DW >= w_stop
+
+
+@jit.scalar
+def alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation):
+    """Return how many windows from `ow` on lie inside the image's columns with up to four positions: one call's."""
+    (_, W, _, OW), (_, KW), (_, SW), (_, PW), (DH, DW) = planes, kernel, stride, padding, dilation
+    rows = (h_stop - 1 - h_first) // DH + 1
+    first, stop = (PW + SW - 1) // SW, min((W - 1 - (KW - 1) * DW + PW) // SW + 1, OW)
+    return stop - ow if rows * KW <= 4 and first <= ow < stop else 1
 
 
 @jit.scalar

@@ -9,7 +9,7 @@ rows of windows. Backward has two forms:
 
 from nbprop import jit
 from nbprop.ops import flat
-from nbprop.ops.window import at_last, covering, following, inside
+from nbprop.ops.window import alike, at_last, covering, following, inside
 
 
 @jit.scalar
@@ -21,17 +21,21 @@ def _positions(o, K, S, P, size, count_include_pad):
 
 
 @jit.kernel
-def _add_four(x, y, o, p0, p1, p2, p3, count, m, more):
-    """Set y[o] to the sum of the first `count` of pixels p0 .. p3, over m; `more`: and of what y[o] holds."""
+def _add_four(x, y, o, p0, p1, p2, p3, count, m, more, windows, step):
+    """Set y[o] to the sum of the first `count` of pixels p0 .. p3, over m; `more`: and of what y[o] holds.
+
+    And so for as many windows as there are, each `step` pixels after the last.
+    """
     zero = x.dtype.type(0)
     divisor = x.dtype.type(m)
-    for c in range(x.shape[1]):
-        total = y[o, c] if more else zero
-        total += x[p0, c]
-        total += x[p1, c] if count > 1 else zero
-        total += x[p2, c] if count > 2 else zero
-        total += x[p3, c] if count > 3 else zero
-        y[o, c] = total / divisor
+    for i in range(windows):
+        for c in range(x.shape[1]):
+            total = y[o + i, c] if more else zero
+            total += x[p0 + i * step, c]
+            total += x[p1 + i * step, c] if count > 1 else zero
+            total += x[p2 + i * step, c] if count > 2 else zero
+            total += x[p3 + i * step, c] if count > 3 else zero
+            y[o + i, c] = total / divisor
 
 
 @jit.driver
@@ -43,7 +47,9 @@ def _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divi
         n, oh = row // OH, row % OH
         h_first, h_stop = inside(oh, KH, SH, PH, 1, H)
         rows = _positions(oh, KH, SH, PH, H, count_include_pad)
-        for ow in range(OW):
+        ow = 0
+        while ow < OW:
+            windows = alike(ow, h_first, h_stop, planes, kernel, stride, padding, (1, 1))
             w_first, w_stop = inside(ow, KW, SW, PW, 1, W)
             m = divisor if divisor else rows * _positions(ow, KW, SW, PW, W, count_include_pad)
             left = (h_stop - h_first) * (w_stop - w_first)
@@ -59,21 +65,23 @@ def _forward_rows(x, y, planes, kernel, stride, padding, count_include_pad, divi
                 h, w = following(h, w, 1, 1, stop, w_first, w_stop)
                 p3 = h * W + w
                 h, w = following(h, w, 1, 1, stop, w_first, w_stop)
-                _add_four(x, y, row * OW + ow, p0, p1, p2, p3, left, m if left <= 4 else 1, more)
+                _add_four(x, y, row * OW + ow, p0, p1, p2, p3, left, m if left <= 4 else 1, more, windows, SW)
                 left -= 4
                 more = True
+            ow += windows
 
 
 @jit.kernel
-def _give_to_four(dy, dx, o, p0, p1, p2, p3, m):
-    """Write dy[o] / m to four pixels; one may come twice, as it gets the same twice."""
+def _give_to_four(dy, dx, o, p0, p1, p2, p3, m, windows, step):
+    """Write dy[o] / m to four pixels; one may come twice, as it gets the same twice. And so for all `windows`."""
     divisor = dx.dtype.type(m)
-    for c in range(dx.shape[1]):
-        share = dy[o, c] / divisor
-        dx[p0, c] = share
-        dx[p1, c] = share
-        dx[p2, c] = share
-        dx[p3, c] = share
+    for i in range(windows):
+        for c in range(dx.shape[1]):
+            share = dy[o + i, c] / divisor
+            dx[p0 + i * step, c] = share
+            dx[p1 + i * step, c] = share
+            dx[p2 + i * step, c] = share
+            dx[p3 + i * step, c] = share
 
 
 @jit.driver
@@ -90,7 +98,9 @@ def _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divis
             dx[(n * H + top) * W : (n * H + bottom) * W] = 0
         h_first, h_stop = inside(oh, KH, SH, PH, 1, H)
         rows = _positions(oh, KH, SH, PH, H, count_include_pad)
-        for ow in range(OW):
+        ow = 0
+        while ow < OW:
+            windows = alike(ow, h_first, h_stop, planes, kernel, stride, padding, (1, 1))
             w_first, w_stop = inside(ow, KW, SW, PW, 1, W)
             m = divisor if divisor else rows * _positions(ow, KW, SW, PW, W, count_include_pad)
             h, w = n * H + h_first, w_first
@@ -103,10 +113,11 @@ def _give_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, divis
                 p2 = h * W + w
                 h, w = following(h, w, 1, 1, stop, w_first, w_stop)
                 p3 = h * W + w
-                _give_to_four(dy, dx, row * OW + ow, p0, p1, p2, p3, m)
+                _give_to_four(dy, dx, row * OW + ow, p0, p1, p2, p3, m, windows, SW)
                 if at_last(h, w, 1, 1, stop, w_stop):
                     break
                 h, w = following(h, w, 1, 1, stop, w_first, w_stop)
+            ow += windows
 
 
 @jit.kernel

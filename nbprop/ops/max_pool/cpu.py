@@ -18,19 +18,10 @@ from nbprop.ops import simd
 from nbprop.ops.flat import flat, flat_or_none, rows, share, tasks
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
 from nbprop.ops.through_relu import through_relu
-from nbprop.ops.window import at_last, following, inside
+from nbprop.ops.window import alike, at_last, following, inside
 from nbprop.repeat import settles
 
 _LANES = 16  # channels of a block, where there are fewer images than threads
-
-
-@jit.scalar
-def _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation):
-    """Return how many windows from `ow` on lie inside the image's columns with up to four positions: one call's."""
-    (_, W, _, OW), (_, KW), (_, SW), (_, PW), (DH, DW) = planes, kernel, stride, padding, dilation
-    rows = (h_stop - 1 - h_first) // DH + 1
-    first, stop = (PW + SW - 1) // SW, min((W - 1 - (KW - 1) * DW + PW) // SW + 1, OW)
-    return stop - ow if rows * KW <= 4 and first <= ow < stop else 1
 
 
 @jit.driver
@@ -44,7 +35,7 @@ def _forward_rows(x, y, indices, C, planes, kernel, stride, padding, dilation, r
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
         ow = 0
         while ow < OW:
-            windows = _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation)
+            windows = alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation)
             w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
             h, w = h_first, w_first
             more = False
@@ -81,7 +72,7 @@ def _give_rows(dy, indices, y, dx, C, planes, kernel, stride, padding, dilation,
         h_first, h_stop = inside(oh, KH, SH, PH, DH, H)
         ow = 0
         while ow < OW:
-            windows = _alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation)
+            windows = alike(ow, h_first, h_stop, planes, kernel, stride, padding, dilation)
             w_first, w_stop = inside(ow, KW, SW, PW, DW, W)
             h, w = h_first, w_first
             while True:
