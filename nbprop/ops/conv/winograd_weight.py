@@ -15,7 +15,7 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.conv.winograd import A, B, G, all_phases, output_tile, rows_of, tile_reader, transposed
+from nbprop.ops.conv.winograd import A, B, G, all_phases, beside, output_tile, row_end, rows_of, tile_reader, transposed
 from nbprop.ops.flat import share
 from nbprop.ops.micro_kernel import multiply
 from nbprop.ops.queue import take
@@ -39,10 +39,13 @@ def _steps(m):
     @jit.kernel
     def transform(x, dy, phases, v, z, g, SO, o0, first, last, zeros, lanes):
         pitch = phases.shape[0] * g.CP
-        for tile in range(first, last):
-            take_x(x, g, phases, tile, zeros, v, (tile - first) * pitch, g.TB * pitch + lanes, lanes)
-            take_dy(dy, output_tile(g, tile), o0, min(SO, g.O - o0), SO, zeros, z, (tile - first) * SO,
-                    g.TB * SO + lanes, lanes)
+        take_x(x, g, phases, first, last, zeros, v, 0, g.TB * pitch + lanes, lanes)
+        tile, at = first, 0
+        while tile < last:
+            place, end = output_tile(g, tile), row_end(g, tile, last)
+            while tile < end:
+                take_dy(dy, place, o0, min(SO, g.O - o0), SO, zeros, z, at, g.TB * SO + lanes, lanes)
+                place, tile, at = beside(g, place), tile + 1, at + SO
 
     @jit.kernel
     def add(micro, v, z, begins, count, zeros, sums, g, S, SO, a_rows, c_rows, P, lanes, x, dy, following, stop):
