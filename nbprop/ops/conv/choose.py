@@ -23,11 +23,13 @@ _INSIDE = {4: 0.55, 5: 0.7}  # of the tiles' outputs
 _DEPTH = {4: 512, 5: 256}
 _ROWS = 1024  # phases' channels at most, whose sums a task of the weight gradient keeps in L2
 _TILES = 32
-# Operations from which it serves: on maps of less than 12 x 12, which mostly belong to small nets, where half a dozen
-# kernels more to compile pay; on larger ones where it is faster. There in 16 to 64 channels, two cores (Emerald Rapids,
-# AVX-512), forward | backward: 5 million 0.6 to 1.0 | 0.9 to 1.2, 10 million 1.3 to 1.6 | 1.0 to 1.3, 20 million
-# 1.3 to 2.1 | 1.2 to 1.3, 40 million 1.4 to 2.4 | 1.1 to 2.2.
-_OPERATIONS = 100_000_000, 9_000_000
+# Operations below which half a dozen kernels more to compile cost more than they save: on maps of less than 12 x 12,
+# which mostly belong to small nets, and on larger ones.
+_OPERATIONS = 100_000_000, 60_000_000
+# But 3x3 with stride 1 on larger ones from where it is faster, 16 to 64 channels forward | backward on two cores
+# (Emerald Rapids, AVX-512): 5 million 0.6 to 1.5 | 0.9 to 1.2, 10 million 1.2 to 1.6 | 1.0 to 1.3, 20 million 1.3 to 2.1
+# | 1.2 to 1.3, 40 million 1.4 to 2.4 | 1.1 to 2.2. Two taps: 15 million 0.95 | 1.0, 30 million 1.0 | 1.1.
+_OPERATIONS_OF_THREE = 9_000_000
 _FEWER = {4: "9 products become 2.25 per output (and stride phase), and the channels pay for the transforms",
           5: "4 products become 1.44 per output and stride phase, and the channels pay for the transforms"}
 _FEW_OF_A_PHASE = f"stride phases with sums over fewer than {_PHASES_CHANNELS} channels: transforms cost what they save"
@@ -82,7 +84,9 @@ def _winograd(kind, g):
     if outputs < _INSIDE[m] * m * m * tiles:
         return 0, "tiles hang too far over the edge"
     operations = 2 * g.KH * g.KW * g.N * g.OH * g.OW * g.C * g.O
-    if tiles < _TILES * (phases if kind == "input" else 1) or operations < _OPERATIONS[min(g.OH, g.OW) >= 12]:
+    large = min(g.OH, g.OW) >= 12
+    least = _OPERATIONS_OF_THREE if large and m == 4 and phases == 1 else _OPERATIONS[large]
+    if tiles < _TILES * (phases if kind == "input" else 1) or operations < least:
         return 0, "too little work to be worth more kernels to compile"
     return m, _FEWER[m]
 
