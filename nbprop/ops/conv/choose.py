@@ -26,10 +26,11 @@ _TILES = 32
 # Operations below which half a dozen kernels more to compile cost more than they save: on maps of less than 12 x 12,
 # which mostly belong to small nets, and on larger ones.
 _OPERATIONS = 100_000_000, 60_000_000
-# But 3x3 with stride 1 on larger ones from where it is faster, 16 to 64 channels forward | backward on two cores
-# (Emerald Rapids, AVX-512): 5 million 0.6 to 1.5 | 0.9 to 1.2, 10 million 1.2 to 1.6 | 1.0 to 1.3, 20 million 1.3 to 2.1
-# | 1.2 to 1.3, 40 million 1.4 to 2.4 | 1.1 to 2.2. Two taps: 15 million 0.95 | 1.0, 30 million 1.0 | 1.1.
+# But 3x3 with stride 1, on larger ones or with so many channels, from where it is faster: 16 to 64 channels, two cores
+# (Emerald Rapids, AVX-512), forward | backward: 5 million 0.6 to 1.5 | 0.9 to 1.2, 10 million 1.2 to 1.6 | 1.0 to 1.3,
+# 20 million 1.3 to 2.1 | 1.2 to 1.3, 40 million 1.4 to 2.4 | 1.1 to 2.2. Two taps: 15 million 0.95 | 1.0.
 _OPERATIONS_OF_THREE = 9_000_000
+_MANY_CHANNELS = 64
 _FEWER = {4: "9 products become 2.25 per output (and stride phase), and the channels pay for the transforms",
           5: "4 products become 1.44 per output and stride phase, and the channels pay for the transforms"}
 _FEW_OF_A_PHASE = f"stride phases with sums over fewer than {_PHASES_CHANNELS} channels: transforms cost what they save"
@@ -85,7 +86,8 @@ def _winograd(kind, g):
         return 0, "tiles hang too far over the edge"
     operations = 2 * g.KH * g.KW * g.N * g.OH * g.OW * g.C * g.O
     large = min(g.OH, g.OW) >= 12
-    least = _OPERATIONS_OF_THREE if large and m == 4 and phases == 1 else _OPERATIONS[large]
+    at_once = m == 4 and phases == 1 and (large or channels >= _MANY_CHANNELS)
+    least = _OPERATIONS_OF_THREE if at_once else _OPERATIONS[large]
     if tiles < _TILES * (phases if kind == "input" else 1) or operations < least:
         return 0, "too little work to be worth more kernels to compile"
     return m, _FEWER[m]
