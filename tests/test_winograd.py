@@ -132,6 +132,7 @@ def test_the_chooser_takes_it_where_it_pays_and_exact_convolution_does_not():
     assert [choose.winograd_tile(kind, of_batch[2]) for kind in ("forward", "input", "weight")] == [4, 4, 4]
     assert choose.winograd_tile("forward", of_batch[1]) == 0
     assert choose.winograd_tile("forward", conv2d((8, 64, 8, 8), (64, 64, 3, 3), 1, 1)) == 4
+    assert choose.winograd_tile("forward", conv2d((32, 64, 3, 3), (128, 64, 3, 3), 1, 1)) == 0  # tiles half empty
     assert choose.winograd_tile("forward", conv2d((64, 32, 8, 8), (32, 32, 3, 3), 1, 1)) == 0  # the digits'
     assert choose.winograd_tile("forward", conv2d((4, 32, 32, 32), (32, 32, 2, 2), 1, 0)) == 0  # two taps save less
     by_phases = conv2d((8, 64, 28, 28), (128, 64, 4, 4), 2, 1)

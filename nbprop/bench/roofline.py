@@ -72,7 +72,7 @@ def roofline(names=(), threads=None, as_json=False, plot=None):
     torch = peer.find_torch()  # checks the results alone; without it our reference loops do, slowly
     peer.set_threads(threads, torch)
     contests = cli.contests("all", names, torch)
-    ceiling, bandwidth = peak.peak_gflops(threads), _COPY / clock.best(peak.copying(_COPY, threads)) / 1e9
+    ceiling, bandwidth = peak.peak_gflops(threads), _COPY / clock.median(peak.copying(_COPY, threads)) / 1e9
     show = (lambda text: None) if as_json else (lambda text: print(text, flush=True))
     show(f"{threads} threads, float32; peak {ceiling:.0f} GFLOP/s; a copy of {_COPY / 2**20:.0f} MiB {bandwidth:.0f} "
          f"GB/s; of roof: of the lower of peak and FLOP/byte x copy")  # fmt: skip
@@ -92,7 +92,7 @@ def roofline(names=(), threads=None, as_json=False, plot=None):
 
 
 def _measured(contest, ceiling, threads, show):
-    """Time ours alone, show its line, and return its point."""
+    """Time ours beside a copy, without peers, show its line, and return its point."""
     from nbprop.bench import peak
     from nbprop.bench.contest import run
 

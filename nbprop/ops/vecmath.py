@@ -153,15 +153,15 @@ def maximum(a, b):
 overload(maximum, jit_options=_OPTIONS)(lambda a, b: lambda a, b: _maximum(a, b))
 
 
-# (e^r - 1 - r) / r^2 = 1/2! + r/3! + r^2/4! + ..., for |r| <= ln(2)/2; for float32 the polynomial whose largest error,
-# as a part of e^r, is least: 4e-9 of it.
+# (e^r - 1 - r) / r^2 = 1/2! + r/3! + r^2/4! + ..., for |r| <= ln(2)/2; for float32 a polynomial whose largest error
+# is as good as the least, 4e-9 of e^r.
 _EXP32 = [0.49999994, 0.1666652, 0.0416684, 0.00836885, 0.001381432]
 _EXP64 = [1 / math.factorial(k) for k in range(2, 14)]
 _exp_tail = _polynomial(_EXP32, _EXP64)
 
 
 def _reduced_exp(x):
-    """With x = n ln 2 + r: e^r - 1, and n + ROUND."""
+    """With x = n ln 2 + r: e^r - 1, and n + ROUND; for an x within reach."""
 
 
 @_written_for_both_types(_reduced_exp)
@@ -178,7 +178,7 @@ def _(T):
 
 
 def _within_reach(x):
-    """x, or what e^x is 0 or infinite of, just as it is beyond."""
+    """x, moved to where e^x is just 0 or infinite if it lies beyond; NaN stays."""
 
 
 @_written_for_both_types(_within_reach)

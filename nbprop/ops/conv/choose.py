@@ -26,11 +26,13 @@ _TILES = 32
 # Operations below which half a dozen kernels more to compile cost more than they save: on maps of less than 12 x 12,
 # which mostly belong to small nets, and on larger ones.
 _OPERATIONS = 100_000_000, 60_000_000
-# But 3x3 with stride 1, on larger ones or with so many channels, from where it is faster: 16 to 64 channels, two cores
+# But 3x3 with stride 1, on larger ones or in sums over so many channels, where tiles are this full (3x3 and 6x6 maps,
+# 56 %, came to 0.7 to 0.9 at 40 million), from where it is faster: 16 to 64 channels, two cores
 # (Emerald Rapids, AVX-512), forward | backward: 5 million 0.6 to 1.5 | 0.9 to 1.2, 10 million 1.2 to 1.6 | 1.0 to 1.3,
 # 20 million 1.3 to 2.1 | 1.2 to 1.3, 40 million 1.4 to 2.4 | 1.1 to 2.2. Two taps: 15 million 0.95 | 1.0.
 _OPERATIONS_OF_THREE = 9_000_000
 _MANY_CHANNELS = 64
+_FULL = 0.75
 _FEWER = {4: "9 products become 2.25 per output (and stride phase), and the channels pay for the transforms",
           5: "4 products become 1.44 per output and stride phase, and the channels pay for the transforms"}
 _FEW_OF_A_PHASE = f"stride phases with sums over fewer than {_PHASES_CHANNELS} channels: transforms cost what they save"
@@ -86,10 +88,11 @@ def _winograd(kind, g):
         return 0, "tiles hang too far over the edge"
     operations = 2 * g.KH * g.KW * g.N * g.OH * g.OW * g.C * g.O
     large = min(g.OH, g.OW) >= 12
-    at_once = m == 4 and phases == 1 and (large or channels >= _MANY_CHANNELS)
-    least = _OPERATIONS_OF_THREE if at_once else _OPERATIONS[large]
+    full = outputs >= _FULL * m * m * tiles
+    early = m == 4 and phases == 1 and full and (large or channels >= _MANY_CHANNELS)
+    least = _OPERATIONS_OF_THREE if early else _OPERATIONS[large]
     if tiles < _TILES * (phases if kind == "input" else 1) or operations < least:
-        return 0, "too little work to be worth more kernels to compile"
+        return 0, "too few tiles, or too little work to be worth transforms and more kernels to compile"
     return m, _FEWER[m]
 
 

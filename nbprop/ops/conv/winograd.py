@@ -279,7 +279,7 @@ def input_tile(g, tile, top, left):
 
 @jit.scalar
 def beside(g, tile):
-    """Return where the next tile in a row of tiles lies: without the divisions, which took a tenth of a tile's time."""
+    """Return where the next tile in a row of tiles lies. Dividing for each took 2 to 5 % (16 to 64 channels)."""
     at, h, q, H, W, row, pixel = tile
     return at + g.M * pixel, h, q + g.M, H, W, row, pixel
 
