@@ -27,9 +27,9 @@ _TILES = 32
 # which mostly belong to small nets, and on larger ones.
 _OPERATIONS = 100_000_000, 60_000_000
 # But 3x3 with stride 1, on larger ones or in sums over so many channels, where tiles are this full (3x3 and 6x6 maps,
-# 56 %, came to 0.7 to 0.9 at 40 million), from where it is faster: 16 to 64 channels, two cores
-# (Emerald Rapids, AVX-512), forward | backward: 5 million 0.6 to 1.5 | 0.9 to 1.2, 10 million 1.2 to 1.6 | 1.0 to 1.3,
-# 20 million 1.3 to 2.1 | 1.2 to 1.3, 40 million 1.4 to 2.4 | 1.1 to 2.2. Two taps: 15 million 0.95 | 1.0.
+# 56 %, came to 0.7 to 0.9 at 40 million), from where it is faster: 16 to 64 channels, two cores (Emerald Rapids,
+# AVX-512), forward | backward: 5 million 0.6 to 1.5 | 0.9 to 1.2, 10 million 1.2 to 1.6 | 1.0 to 1.3, 20 million 1.3 to
+# 2.1 | 1.2 to 1.3, 40 million 1.4 to 2.4 | 1.1 to 2.2. Two taps: 15 million 0.95 | 1.0.
 _OPERATIONS_OF_THREE = 9_000_000
 _MANY_CHANNELS = 64
 _FULL = 0.75

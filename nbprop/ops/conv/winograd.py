@@ -35,8 +35,8 @@ from nbprop.ops.queue import upcoming
 from nbprop.ops.sandwich import clipped, sandwich
 from nbprop.ops.through_relu import gate_run
 
-__all__ = ["A", "B", "G", "Tiling", "all_phases", "beside", "blocked", "output_tile", "row_end", "rows_of", "staged",
-           "tile_reader", "transposed", "weights"]
+__all__ = ["A", "B", "G", "Tiling", "all_phases", "blocked", "output_tile", "row_end", "row_reader", "rows_of",
+           "staged", "transposed", "weights"]
 
 # B^T, G and A^T for output tiles of m = 4 (r = 3) and 5 (r = 2): both have n = 6, and the same points.
 B = {
@@ -142,17 +142,17 @@ def weights(m):
 
 
 @functools.cache
-def tile_reader(matrix, size):
-    """Make the transform of one tile of a lattice, `size` wide, with zeros beyond its edges.
+def row_reader(matrix, size):
+    """Make the transform of `count` tiles of a lattice beside each other, `size` wide, with zeros beyond its edges.
 
-    `tile` comes from `input_tile` or `output_tile`. Of the channels it takes c0 .. c0 + width - 1, and fills them up
-    with zeros to CP, from target[start] on. `zeros` is a vector of them.
+    The first `tile` comes from `input_tile` or `output_tile`. Of the channels it takes c0 .. c0 + width - 1, and fills
+    them up with zeros to CP, from target[start] on, and `pitch` further for each tile. `zeros` is a vector of them.
     """
     transform, transform_clipped = sandwich(matrix), clipped(matrix)
     points = len(matrix)
 
     @jit.scalar
-    def take(x, tile, c0, width, CP, zeros, target, start, step, lanes):
+    def take_tile(x, tile, c0, width, CP, zeros, target, start, step, lanes):
         at, h, q, H, W, row, pixel = tile
         at += c0
         if h >= 0 and q >= 0 and h + size <= H and q + size <= W and CP == width:
@@ -163,55 +163,44 @@ def tile_reader(matrix, size):
                 transform_clipped(x, at + c, row, pixel, target, start + c, points * step, step,
                                   zeros, -h, H - h, -q, W - q, min(lanes, width - c))
 
+    @jit.scalar
+    def take(x, g, tile, count, c0, width, CP, zeros, target, start, pitch, step, lanes):
+        for i in range(count):
+            take_tile(x, tile, c0, width, CP, zeros, target, start + i * pitch, step, lanes)
+            tile = _beside(g, tile)
+
     return take
 
 
 @functools.cache
 def all_phases(m):
     """Make the transform of what tiles first .. last - 1 read of x, phase after phase."""
-    take_tile = tile_reader(B[m], len(B[m]))
+    take_row = row_reader(B[m], len(B[m]))
 
     @jit.kernel
     def take(x, g, phases, first, last, zeros, target, start, step, lanes):
+        pitch = phases.shape[0] * g.CP
         for phase in range(phases.shape[0]):
             tile, at = first, start + phase * g.CP
             while tile < last:
-                place, end = input_tile(g, tile, phases[phase, 0], phases[phase, 1]), row_end(g, tile, last)
-                while tile < end:
-                    take_tile(x, place, 0, g.C, g.CP, zeros, target, at, step, lanes)
-                    place, tile, at = beside(g, place), tile + 1, at + phases.shape[0] * g.CP
+                place, count = input_tile(g, tile, phases[phase, 0], phases[phase, 1]), row_end(g, tile, last) - tile
+                take_row(x, g, place, count, 0, g.C, g.CP, zeros, target, at, pitch, step, lanes)
+                tile, at = tile + count, at + count * pitch
 
     return take
 
 
 @functools.cache
-def _tiles_writer(m):
-    """Make the transform of the products of tiles first .. last - 1 to pixels of y: see `_tile_writer`."""
-    give_tile = _tile_writer(m)
+def _writer(m):
+    """Make the transform of the products of tiles first .. last - 1 to pixels of y, those beyond edges left out.
 
-    @jit.kernel(from_python=False)
-    def give(products, t, width, step, o0, g, bias, floor, edge, y, gate, gated, first, last, lanes):
-        tile = first
-        while tile < last:
-            place, end = output_tile(g, tile), row_end(g, tile, last)
-            while tile < end:
-                give_tile(products, t, width, step, o0, g, bias, floor, edge, y, gate, gated, place, lanes)
-                place, tile, t = beside(g, place), tile + 1, t + 1
-
-    return give
-
-
-@functools.cache
-def _tile_writer(m):
-    """Make the transform of one tile of products to pixels of y, those beyond its lattice's edges left out.
-
-    `tile` comes from `output_tile`. `products` has `step` numbers per point and a row of `width` (in whole vectors) per
-    tile: the channels from o0 on. Where they are `gated`, by the slope at `gate`, see through_relu.
+    `products` has `step` numbers per point and a row of `width` (in whole vectors) per tile, from row t on: the
+    channels from o0 on. Where they are `gated`, by the slope at `gate`, see through_relu.
     """
     transform, n = sandwich(A[m], True), len(B[m])
 
     @jit.scalar
-    def give(products, t, width, step, o0, g, bias, floor, edge, y, gate, gated, tile, lanes):
+    def give_tile(products, t, width, step, o0, g, bias, floor, edge, y, gate, gated, tile, lanes):
         inside = min(width, g.O - o0)
         at, oh, ow, OH, OW, row, pixel = tile
         at += o0
@@ -231,6 +220,15 @@ def _tile_writer(m):
             for i in range(rows):
                 for j in range(pixels):
                     gate_run(y, at + i * row + j * pixel, gate, run)
+
+    @jit.kernel(from_python=False)
+    def give(products, t, width, step, o0, g, bias, floor, edge, y, gate, gated, first, last, lanes):
+        tile = first
+        while tile < last:
+            place, end = output_tile(g, tile), row_end(g, tile, last)
+            while tile < end:
+                give_tile(products, t, width, step, o0, g, bias, floor, edge, y, gate, gated, place, lanes)
+                place, tile, t = _beside(g, place), tile + 1, t + 1
 
     return give
 
@@ -278,7 +276,7 @@ def input_tile(g, tile, top, left):
 
 
 @jit.scalar
-def beside(g, tile):
+def _beside(g, tile):
     """Return where the next tile in a row of tiles lies. Dividing for each took 2 to 5 % (16 to 64 channels)."""
     at, h, q, H, W, row, pixel = tile
     return at + g.M * pixel, h, q + g.M, H, W, row, pixel
@@ -328,7 +326,7 @@ def blocked(m, short=False):
     then has to come from another core.
     """
     sums, weights_of_panel = _short_sums if short else _sums, _kernel_transform(m)
-    take, give = all_phases(m), _tiles_writer(m)
+    take, give = all_phases(m), _writer(m)
     points = len(B[m]) ** 2
 
     @jit.driver
@@ -373,7 +371,7 @@ def staged(m):
     transformed weights, n^2 numbers for r^2, never reach memory. Where tasks outnumber panels, `groups` of tiles
     share one.
     """
-    weights_of_panel, take_tiles, give = _kernel_transform(m), all_phases(m), _tiles_writer(m)
+    weights_of_panel, take_tiles, give = _kernel_transform(m), all_phases(m), _writer(m)
     points = len(B[m]) ** 2
 
     @jit.driver

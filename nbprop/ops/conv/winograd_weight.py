@@ -15,7 +15,7 @@ import numpy as np
 
 from nbprop import jit
 from nbprop.ops import simd
-from nbprop.ops.conv.winograd import A, B, G, all_phases, beside, output_tile, row_end, rows_of, tile_reader, transposed
+from nbprop.ops.conv.winograd import A, B, G, all_phases, output_tile, row_end, row_reader, rows_of, transposed
 from nbprop.ops.flat import share
 from nbprop.ops.micro_kernel import multiply
 from nbprop.ops.queue import take
@@ -32,7 +32,7 @@ def _steps(m):
     add         add their products, point by point, to the sums (or with `begins` set them)
     give        dw = G^T sums G, or with `more` add it to dw; each phase has its own channels in v, and taps in dw
     """
-    take_x, take_dy = all_phases(m), tile_reader(transposed(A[m]), m)
+    take_x, take_dy = all_phases(m), row_reader(transposed(A[m]), m)
     back, r, n = sandwich(transposed(G[m])), len(G[m][0]), len(B[m])
     points = n**2
 
@@ -42,10 +42,10 @@ def _steps(m):
         take_x(x, g, phases, first, last, zeros, v, 0, g.TB * pitch + lanes, lanes)
         tile, at = first, 0
         while tile < last:
-            place, end = output_tile(g, tile), row_end(g, tile, last)
-            while tile < end:
-                take_dy(dy, place, o0, min(SO, g.O - o0), SO, zeros, z, at, g.TB * SO + lanes, lanes)
-                place, tile, at = beside(g, place), tile + 1, at + SO
+            count = row_end(g, tile, last) - tile
+            take_dy(dy, g, output_tile(g, tile), count, o0, min(SO, g.O - o0), SO, zeros, z, at, SO, g.TB * SO + lanes,
+                    lanes)
+            tile, at = tile + count, at + count * SO
 
     @jit.kernel
     def add(micro, v, z, begins, count, zeros, sums, g, S, SO, a_rows, c_rows, P, lanes, x, dy, following, stop):
