@@ -45,7 +45,6 @@ class _Norm(Module):
         return SimpleNamespace(
             y=y, y4=_image(y), dx=Lent(shape, dtype), statistics={},
             ones=layout.full((C,), 1, dtype), zeros=layout.zeros((C,), dtype),
-            unused=(layout.empty((C,), dtype), layout.empty((C,), dtype)),
         )  # fmt: skip
 
     def _check(self, C, shape, dtype):
@@ -68,13 +67,14 @@ class _Norm(Module):
         s = _statistics(p, twin, x, B, G)
         if fixed:
             s.mean[0], s.variance[0] = self.running_mean, self.running_var
+            twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
+            twin.norm_forward(x, *self._affine(p), s.mean, s.rstd, added, relu, p.y4, s.work)
         else:
-            twin.norm_statistics(x, s.mean, s.variance, s.work)
+            statistics = s.mean, s.variance, s.rstd, s.pull
+            twin.norm_forward_own(x, *self._affine(p), self.eps, self.divisor, added, relu, *statistics, p.y4, s.work)
             if self.training and self.running_mean is not None and x.size:
                 m = x.size // s.mean.size  # values of a group; running variances are the unbiased ones
                 twin.norm_remember(s.mean, s.variance, self._share(), m / (m - 1), self.running_mean, self.running_var)
-        twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
-        twin.norm_forward(x, *self._affine(p), s.mean, s.rstd, added, relu, p.y4, s.work)
         self._last = p, s, x, twin, fixed, added is not None  # `backward` cannot make such an output again
         return p.y
 
@@ -92,15 +92,16 @@ class _Norm(Module):
         p, s, x, twin, fixed, adds = self._last
         if relu and adds:
             raise ValueError("relu is True behind a forward pass with `added`; expected False: run the ReLU's own pass")
-        dy, (weight, bias) = _image(self.receive(dy, p.y)), self._affine(p)
-        if self.weight is not None or (input_gradient and not fixed):
-            dw, db = p.unused if self.weight is None else (self.weight.grad, self.bias.grad)
-            twin.norm_backward_sums(dy, x, weight, bias, s.mean, s.rstd, relu, s.sums, s.work)
-            twin.norm_backward_weight(s.sums, s.rstd, dw, db)
-        if not input_gradient:
-            return None
-        dx = p.dx.take()
-        twin.norm_backward_input(dy, x, weight, bias, s.mean, s.rstd, s.pull, s.sums, fixed, relu, _image(dx), s.work)
+        dy, affine = _image(self.receive(dy, p.y)), self._affine(p)
+        dx = p.dx.take() if input_gradient else None
+        if input_gradient and not fixed:
+            twin.norm_backward_own(dy, x, *affine, s.mean, s.rstd, s.pull, relu, s.sums, _image(dx), s.work)
+        elif self.weight is not None:
+            twin.norm_backward_sums(dy, x, *affine, s.mean, s.rstd, relu, s.sums, s.work)
+        if input_gradient and fixed:
+            twin.norm_backward_input(dy, x, *affine, s.mean, s.rstd, s.pull, s.sums, True, relu, _image(dx), s.work)
+        if self.weight is not None:
+            twin.norm_backward_weight(s.sums, s.rstd, self.weight.grad, self.bias.grad)
         return dx
 
 

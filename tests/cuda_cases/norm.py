@@ -21,6 +21,11 @@ CASES = [
            Work((2, 4, 3, 3), B), constants=SMALL) for B, G in GROUPS for relu in (False, True)),
     twin("norm", "norm_backward_sums", a(2, 3, 4, 3), a(2, 3, 4, 3), a(3), a(3), wide(1, 3), wide(1, 3), True,
          wide(2, 1, 3), Work((2, 3, 4, 3), 1), constants=SMALL),
+    *(twin("norm", "norm_forward_own", X, a(4), a(4), 1e-3, G % 3, added, G == 2, wide(B, G), wide(B, G), wide(B, G),
+           wide(B, G), Y, Work((2, 4, 3, 3), B), constants=SMALL, tolerance={"float32": 1e-4})
+      for B, G in GROUPS for added in (None, X)),
+    *(twin("norm", "norm_backward_own", Y, X, a(4), a(4), wide(B, G), wide(B, G), wide(B, G), relu, wide(2, B, 4), Y,
+           Work((2, 4, 3, 3), B), constants=SMALL) for B, G in GROUPS for relu in (False, True)),
     twin("norm", "norm_backward_weight", wide(2, 5, 6), wide(5, 3), a(6), a(6), constants=SMALL),
     *(twin("norm", "norm_backward_input", Y, X, a(4), a(4), wide(B, G), wide(B, G), wide(B, G), wide(2, B, 4), fixed,
            relu, Y, Work((2, 4, 3, 3), B))

@@ -62,14 +62,15 @@ def norm_forward(x, weight=None, bias=None, groups=None, over_batch=False, eps=1
     x = layout.channels_last(x)
     twin = backend.twin("norm", x)
     work = twin.workspace(x.shape, B, x.dtype)
+    eps, divisor, y = shapes.not_negative("eps", eps), _kind(divisor), layout.empty_like(x)
     if fixed:
         mean, variance = _statistics(mean, variance, (1, G), x)
+        rstd, pull = layout.empty_like(variance), layout.empty_like(variance)
+        twin.norm_divisors(variance, eps, divisor, rstd, pull)
+        twin.norm_forward(x, weight, bias, mean, rstd, None, False, y, work)
     else:
-        mean, variance = layout.empty((B, G), np.float64, x), layout.empty((B, G), np.float64, x)
-        twin.norm_statistics(x, mean, variance, work)
-    rstd, _ = _divisors(twin, variance, eps, divisor)
-    y = layout.empty_like(x)
-    twin.norm_forward(x, weight, bias, mean, rstd, None, False, y, work)
+        mean, variance, rstd, pull = (layout.empty((B, G), np.float64, x) for _ in range(4))
+        twin.norm_forward_own(x, weight, bias, eps, divisor, None, False, mean, variance, rstd, pull, y, work)
     return y, mean, variance
 
 
@@ -119,13 +120,17 @@ def norm_backward(dy, x, mean, variance, weight=None, eps=1e-5, divisor="sqrt(v 
     twin = backend.twin("norm", x)
     B = mean.shape[0]
     work = twin.workspace(x.shape, B, x.dtype)
-    rstd, pull = _divisors(twin, variance, eps, divisor)
+    rstd, pull = layout.empty_like(variance), layout.empty_like(variance)
+    twin.norm_divisors(variance, shapes.not_negative("eps", eps), _kind(divisor), rstd, pull)
     sums = layout.empty((2, B, C), np.float64, x)
     dx, dw, db = layout.empty_like(x), layout.empty((C,), x.dtype, x), layout.empty((C,), x.dtype, x)
     no_bias = layout.zeros((C,), x.dtype, x)
-    twin.norm_backward_sums(dy, x, weight, no_bias, mean, rstd, False, sums, work)
+    if fixed:
+        twin.norm_backward_sums(dy, x, weight, no_bias, mean, rstd, False, sums, work)
+        twin.norm_backward_input(dy, x, weight, no_bias, mean, rstd, pull, sums, True, False, dx, work)
+    else:
+        twin.norm_backward_own(dy, x, weight, no_bias, mean, rstd, pull, False, sums, dx, work)
     twin.norm_backward_weight(sums, rstd, dw, db)
-    twin.norm_backward_input(dy, x, weight, no_bias, mean, rstd, pull, sums, bool(fixed), False, dx, work)
     return dx, dw, db
 
 
@@ -155,9 +160,8 @@ def _statistics(mean, variance, shape, x):
     return found
 
 
-def _divisors(twin, variance, eps, divisor):
+def _kind(divisor):
+    """Return a divisor's number, which the twins are told."""
     if divisor not in DIVISORS:
         raise ValueError(f"divisor is {divisor!r}; expected one of {DIVISORS}")
-    rstd, pull = layout.empty_like(variance), layout.empty_like(variance)
-    twin.norm_divisors(variance, shapes.not_negative("eps", eps), DIVISORS.index(divisor), rstd, pull)
-    return rstd, pull
+    return DIVISORS.index(divisor)

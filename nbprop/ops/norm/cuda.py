@@ -57,6 +57,12 @@ def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
         scale[cut.grid, cut.threads](flat(x), weight, bias, mean, rstd, flat(added), flat(y), cut.size)
 
 
+def norm_forward_own(x, weight, bias, eps, divisor, added, relu, mean, variance, rstd, pull, y, work):
+    norm_statistics(x, mean, variance, work)
+    norm_divisors(variance, eps, divisor, rstd, pull)
+    norm_forward(x, weight, bias, mean, rstd, added, relu, y, work)
+
+
 def norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work):
     V = lanes(x.shape[1], dy, x)
     B = mean.shape[0]
@@ -81,6 +87,11 @@ def norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu
         _table[gpu.blocks(elements), gpu.THREADS](weight, bias, mean, rstd, pull, sums, fixed, cut.size, work.table)
         slope = _input(V, cut.threads, cut.width, x.dtype, bool(relu))
         slope[cut.grid, cut.threads](flat(dy), flat(x), flat(dx), work.table, cut.size)
+
+
+def norm_backward_own(dy, x, weight, bias, mean, rstd, pull, relu, sums, dx, work):
+    norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work)
+    norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, False, relu, dx, work)
 
 
 @functools.cache

@@ -100,6 +100,13 @@ def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
                     y[n, c, h, w] = 0 if relu and v < 0 else v
 
 
+def norm_forward_own(x, weight, bias, eps, divisor, added, relu, mean, variance, rstd, pull, y, work):
+    """Normalise x with its own statistics: fill mean, variance, what `norm_divisors` makes of it, and y."""
+    norm_statistics(x, mean, variance, work)
+    norm_divisors(variance, eps, divisor, rstd, pull)
+    norm_forward(x, weight, bias, mean, rstd, added, relu, y, work)
+
+
 @jit.reference
 def norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work):
     """Fill sums[0, b, c] with the sum of dy and sums[1, b, c] with that of dy (x - mean).
@@ -158,3 +165,9 @@ def norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu
                     if relu:
                         g_i *= relu_slope(_normalised(x[n, c, h, w], weight[c], bias[c], mean[b, g], rstd[b, g]))
                     dx[n, c, h, w] = rstd[b, g] * (g_i - mean_g) - pull[b, g] * mean_gd * d
+
+
+def norm_backward_own(dy, x, weight, bias, mean, rstd, pull, relu, sums, dx, work):
+    """Fill sums and dx behind `norm_forward_own`."""
+    norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work)
+    norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, False, relu, dx, work)
