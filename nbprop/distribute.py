@@ -5,8 +5,12 @@ into the entry, and optimises it anew in each (half of all compile time). So the
 packs its arguments and calls the loop with the address of a few instructions of its own, which unpack them and call the
 kernel by a symbol:
 
-    launch(x, y, tasks)  ->  loop(address of each, address of (x, y, tasks), tasks)  ->  each(data, task)
-                         ->  kernel(x, y, task, tasks)
+    launch(0, x, y, tasks)  ->  loop(address of each, address of (x, y, tasks), tasks)  ->  each(data, task)
+                            ->  kernel(x, y, task, tasks)
+
+Told an address instead of 0, a launcher leaves there what the loop needs to do the same again without it:
+
+    | bytes of all this | address of each | tasks | offset of raised | (x, y, tasks) | raised, a byte |
 
 The symbols of a launcher that was cached on disk must be there before it is loaded: `prepare`.
 """
@@ -18,12 +22,16 @@ from llvmlite import binding, ir
 from numba.core import cgutils, errors, types
 from numba.extending import intrinsic
 
-__all__ = ["address", "call", "launcher", "prepare"]
+from nbprop.tape import LONGEST
+
+__all__ = ["HEADER", "RAISED", "address", "call", "launcher", "prepare", "raised", "word"]
+
+HEADER = 32  # bytes, before the arguments
 
 _WORD = ir.IntType(64)
 _EACH = ir.FunctionType(ir.VoidType(), [_WORD, _WORD])  # (data, task)
 _OF_LOOP = (types.intp,) * 3
-_RAISED = "a task raised an exception; with one thread (numba.set_num_threads) it is shown"
+RAISED = "a task raised an exception; with one thread (numba.set_num_threads) a first call shows it"
 
 
 @intrinsic
@@ -37,35 +45,75 @@ def call(typingctx, address, data, task):
     return types.void(types.intp, types.intp, types.intp), emit
 
 
+@intrinsic
+def word(typingctx, at):
+    """Return the integer at an address."""
+
+    def emit(context, builder, signature, args):
+        return builder.load(builder.inttoptr(args[0], _WORD.as_pointer()))
+
+    return types.intp(types.intp), emit
+
+
+@intrinsic
+def raised(typingctx, at):
+    """Say whether the byte at an address tells that a task raised, and let it tell the next time's."""
+
+    def emit(context, builder, signature, args):
+        byte = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        told = builder.load(byte)
+        builder.store(ir.IntType(8)(0), byte)
+        return builder.trunc(told, ir.IntType(1))
+
+    return types.boolean(types.intp), emit
+
+
 def launcher(kernel, loop):
-    """Make launch(*arguments), to be compiled: it runs `kernel`'s tasks, here if there is one, else in `loop`."""
+    """Make launch(tape, *arguments), to be compiled: it runs `kernel`'s tasks, here if there is one, else in `loop`."""
 
     @intrinsic
-    def share_out(typingctx, arguments):
+    def share_out(typingctx, tape, arguments):
         prepare(kernel, loop, arguments)
 
         def emit(context, builder, signature, args):
-            tasks = _count(context, builder, arguments, args[0])
+            tape, packed = args
+            tasks = _count(context, builder, arguments, packed)
+            value = cgutils.pack_struct(builder, [packed, cgutils.false_bit])
+            each = _each(context, builder.module, kernel, arguments, value.type.as_pointer())
+            with builder.if_then(builder.icmp_signed("!=", tape, _WORD(0)), likely=False):
+                _write_entry(context, builder, tape, each, tasks, value)
             with builder.if_else(builder.icmp_signed("==", tasks, _WORD(1))) as (alone, shared):
                 with alone:
-                    status = _call_task(context, builder, kernel, arguments, args[0], _WORD(0))
+                    status = _call_task(context, builder, kernel, arguments, packed, _WORD(0))
                     with builder.if_then(status.is_error, likely=False):
                         context.call_conv.return_status_propagate(builder, status)
                 with shared:
-                    box = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, [args[0], cgutils.false_bit]))
-                    each = _each(context, builder.module, kernel, arguments, box.type)
+                    box = cgutils.alloca_once_value(builder, value)
                     words = [builder.ptrtoint(each, _WORD), builder.ptrtoint(box, _WORD), tasks]
                     _call(context, builder, loop, _OF_LOOP, words)
                     with builder.if_then(builder.load(cgutils.gep_inbounds(builder, box, 0, 1)), likely=False):
-                        context.call_conv.return_user_exc(builder, RuntimeError, (_RAISED,))
+                        context.call_conv.return_user_exc(builder, RuntimeError, (RAISED,))
             return context.get_dummy_value()
 
-        return types.void(arguments), emit
+        return types.void(types.intp, arguments), emit
 
-    def launch(*arguments):
-        share_out(arguments)
+    def launch(tape, *arguments):
+        share_out(tape, arguments)
 
     return launch
+
+
+def _write_entry(context, builder, tape, each, tasks, value):
+    """Leave at the address `tape` what the loop needs, see above."""
+    box = builder.inttoptr(builder.add(tape, _WORD(HEADER)), value.type.as_pointer())
+    size = -(-(HEADER + context.get_abi_sizeof(value.type)) // 16) * 16
+    if size > LONGEST:
+        raise errors.TypingError(f"a driver has arguments of {size} bytes; expected at most {LONGEST}")
+    flag = builder.sub(builder.ptrtoint(cgutils.gep_inbounds(builder, box, 0, 1), _WORD), tape)
+    head = builder.inttoptr(tape, _WORD.as_pointer())
+    for i, number in enumerate((_WORD(size), builder.ptrtoint(each, _WORD), tasks, flag)):
+        builder.store(number, builder.gep(head, [_WORD(i)]))
+    builder.store(value, box)
 
 
 def prepare(kernel, loop, arguments):

@@ -28,9 +28,9 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 from numba.np.ufunc import parallel
 
-from nbprop import distribute
+from nbprop import distribute, tape
 
-__all__ = ["cache_folder", "driver", "kernel", "reference", "scalar", "threads"]
+__all__ = ["Driver", "cache_folder", "driver", "kernel", "reference", "replay", "scalar", "threads"]
 
 # No flag here lets LLVM assume that NaN or infinity do not occur: a diverged run must show itself.
 _FLAGS = {"nsz", "arcp", "contract", "afn"}
@@ -98,7 +98,23 @@ def driver(function=None, *, allocates=False):
     for name in ("__module__", "__name__", "__doc__"):
         setattr(launch, name, getattr(function, name))
     launch.__qualname__ = f"{function.__module__}.{function.__qualname__}"  # an index on disk of its own
-    return _cached(njit(_nrt=False, **_COMMON)(launch), functools.partial(_LauncherCache, task))
+    return Driver(_cached(njit(_nrt=False, **_COMMON)(launch), functools.partial(_LauncherCache, task)))
+
+
+class Driver:
+    """What `driver` makes of a function: a call, without `task`, has all tasks done, and is noted if a tape is on."""
+
+    def __init__(self, launch):
+        self._launch = launch
+        functools.update_wrapper(self, launch.py_func, ("__module__", "__name__", "__doc__"), ())
+
+    def __call__(self, *arguments):
+        tape.flush()
+        recording = tape.recording()
+        if recording is None:
+            self._launch(0, *arguments)
+        else:
+            recording.launch(self._launch, arguments)
 
 
 def scalar(function):
@@ -178,7 +194,7 @@ class _LauncherCache(_Cache):
         self.cells = None if within is None else (launch.__module__, launch.__qualname__, within)
 
     def load_overload(self, sig, target_context):
-        distribute.prepare(self._task, _run_tasks, *sig)
+        distribute.prepare(self._task, _run_tasks, sig[1])
         return super().load_overload(sig, target_context)
 
 
@@ -269,3 +285,20 @@ def _run_tasks(address, data, tasks):
     """The one parallel loop of the library, see `distribute`."""
     for task in prange(0, tasks):  # with the 0 left out, Numba compiles the body twice: for signed and unsigned tasks
         distribute.call(address, data, task)
+
+
+@_cached
+@njit(_nrt=False, **_COMMON)
+def replay(spans, count):
+    """Launch again what tapes tell, one after another: `count` numbers at an address say where each begins and ends."""
+    for i in range(0, count, 2):
+        at, end = distribute.word(spans + 8 * i), distribute.word(spans + 8 * i + 8)
+        while at < end:
+            each, tasks, data = distribute.word(at + 8), distribute.word(at + 16), at + distribute.HEADER
+            if tasks == 1:
+                distribute.call(each, data, 0)
+            else:
+                _run_tasks(each, data, tasks)
+            if distribute.raised(at + distribute.word(at + 24)):
+                raise RuntimeError(distribute.RAISED)
+            at += distribute.word(at)

@@ -7,14 +7,44 @@ writes where the cache still holds what was there before.
 import math
 import sys
 import threading
+import weakref
 
 import numpy as np
 
 from nbprop import layout
 
-__all__ = ["Lent", "keeps", "release", "small"]
+__all__ = ["Lent", "release"]
 
 _SMALL = 1 << 16  # bytes: finding a block takes about as long as writing them; and they add up to little
+_VIEWS = 16  # arrays that a block is kept as
+(_ALONE,) = map(sys.getrefcount, [object()])  # how often Python counts what only a list, or a dict, refers to
+
+
+class _Block:
+    """Some memory, and the arrays that it has been lent as: who asks alike gets the same object, which launches know.
+
+    Of each array it knows how many references are its own; and of the memory, which NumPy lets every array that lies in
+    it keep, whatever that is a view of.
+    """
+
+    def __init__(self, size):
+        self.memory, self.thread = layout.empty((size,), np.uint8), threading.get_ident()
+        self._views = {}
+
+    def view(self, shape, dtype):
+        """Return the memory as an array."""
+        found = self._views.get((shape, dtype))
+        if found is None or found.shape != shape or not found.flags.writeable:  # whoever had it may have set them
+            if len(self._views) == _VIEWS:
+                self._views.clear()
+            found = self._views[shape, dtype] = layout.over(self.memory, shape, dtype)
+        return found
+
+    def users(self):
+        """Count the references to the memory and its arrays that are not the block's own."""
+        views = self._views.values()
+        of_views = sum(map(sys.getrefcount, views)) - len(views) * _ALONE
+        return sys.getrefcount(self.memory.base) - 2 - len(views) + of_views  # less the block's, and the argument
 
 
 class _Pool(threading.local):
@@ -26,17 +56,6 @@ class _Pool(threading.local):
 
 
 _own = _Pool()
-
-
-def small(dtype, *shapes):
-    """Say whether arrays of these shapes, allocated now, are on the host and so small that nobody need let them go."""
-    largest = max(map(math.prod, shapes)) * np.dtype(dtype).itemsize
-    return largest < _SMALL and not layout.goes_to_gpu()
-
-
-def keeps(x):
-    """Say whether an array is one of those, and no view of a large one."""
-    return type(x) is np.ndarray and max(x.nbytes, getattr(x.base, "nbytes", 0)) < _SMALL
 
 
 class Lent:
@@ -51,6 +70,7 @@ class Lent:
         self.nbytes = math.prod(shape) * self.dtype.itemsize
         kept = self.nbytes < _SMALL or layout.goes_to_gpu(like)
         self.kept = layout.empty(shape, dtype, like) if kept else None
+        self._last = lambda: None  # the block that was taken last, if it is still there
         if not kept:
             _own.largest = max(_own.largest, self.nbytes)
 
@@ -58,17 +78,21 @@ class Lent:
         """Return the array to fill; what it holds is anyone's."""
         if self.kept is not None:
             return self.kept
-        return layout.over(_block(self.nbytes), self.shape, self.dtype)
+        block = self._last()
+        if block is None or block.users() or block.thread != threading.get_ident():
+            block = _block(self.nbytes)
+            self._last = weakref.ref(block)
+        return block.view(self.shape, self.dtype)
 
 
 def release():
     """Let go of the calling thread's blocks that are free."""
     _drop_free()
-    _own.largest = max(map(len, _own.blocks), default=0)
+    _own.largest = max((block.memory.size for block in _own.blocks), default=0)
 
 
 def _drop_free():
-    _own.blocks = [block for block in _own.blocks if _users(block)]
+    _own.blocks = [block for block in _own.blocks if block.users()]
 
 
 def _block(size):
@@ -77,15 +101,10 @@ def _block(size):
     Where there is none, the free ones are too small and are let go before another is allocated, large enough for every
     gradient of the layers so far: the second step finds what it needs, and pages that are not written take no memory.
     """
-    fitting = [block for block in _own.blocks if block.size >= size and not _users(block)]
+    fitting = [block for block in _own.blocks if block.memory.size >= size and not block.users()]
     if fitting:
-        return min(fitting, key=len)
+        return min(fitting, key=lambda block: block.memory.size)
     _drop_free()
-    block = layout.empty((max(size, _own.largest),), np.uint8)
+    block = _Block(max(size, _own.largest))
     _own.blocks.append(block)
     return block
-
-
-def _users(block):
-    """Count the arrays that lie in a block: NumPy lets each, whatever it is a view of, keep the memory's owner."""
-    return sys.getrefcount(block.base) - 2  # less the block itself, and the argument

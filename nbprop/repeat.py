@@ -1,75 +1,89 @@
-"""Calls of an op that come again with the same arrays, as at every step of training: what they prepare is kept.
+"""Calls of an op that come again with the same arrays, as at every step of training: their launches are replayed.
 
-A tiny network's arithmetic takes less time than the Python in front of it: views of arrays as runs of memory, numbers
-taken out of shapes, the choice of a twin. So each function of a twin falls in two, what it prepares and what it then
-launches, and a layer keeps the launch for as long as nothing that it was prepared from is another object.
+A tape of launches (see tape.py) holds addresses. It is replayed for the very objects that the call it was taken of was
+given, and holds no array among them: when one is gone, so is the right to replay.
 """
 
-import functools
-from operator import is_
+import weakref
 from threading import get_ident
 
-from nbprop import backend, lent
+import numpy as np
 
-__all__ = ["Repeated", "settles"]
+from nbprop import backend, jit, tape
+from nbprop.ops.conv import choose
 
-
-def settles(prepare):
-    """Make a function of a twin of one that returns the launch: it does both at once.
-
-    The launch is repeated for the same objects, whatever has been written into the arrays. It may depend on nothing
-    else that changes between two calls, other than by asking for it; on the number of threads only where arrays are
-    not small, as then no launch is kept.
-    """
-
-    @functools.wraps(prepare)
-    def run(*arguments):
-        prepare(*arguments)()
-
-    run.settle = prepare
-    return run
+__all__ = ["Repeated", "surroundings"]
 
 
 class Repeated:
-    """A function of an op's twin as one layer calls it, on arrays of one shape.
+    """A function of an op's twin as one layer calls it.
 
     Parameters
     ----------
     op, name : str
         The folder in `nbprop.ops`, and the function.
-    small : bool
-        Whether launches are kept, and with them the arrays of the last call, the parameters' among them, until the next
-        call of that shape: see `lent.small`.
     first : sequence
         What the function takes before the arguments of each call.
     work : function, optional
         Returns, for the first argument of a call, what the function takes last: the calling thread's scratch memory.
     """
 
-    def __init__(self, op, name, small, first=(), work=None):
-        self._op, self._name, self._small, self._first, self._work = op, name, small, first, work
-        self._last = (), None, None, None  # the arguments of the last call, its surroundings, and the launch
+    def __init__(self, op, name, first=(), work=None):
+        self._op, self._name, self._first, self._work = op, name, first, work
         self._here, self._function, self._scratch = None, None, ()  # the last twin and thread, and what is theirs
+        self._last = [], None, None  # the last call: see `_watched`; and its surroundings
+        self._known, self._around, self._tape, self._watch = [], None, None, None  # the same of the call on the tape
+
+    def __del__(self):
+        tape.flush()  # what is put off may be on this tape
 
     def run(self, *arguments):
         """Call the twin that computes on arrays like the first argument."""
-        before, forced, thread, launch = self._last
-        if before and all(map(is_, arguments, before)) and forced is backend.forced() and thread == get_ident():
-            launch()
-        else:
+        pending = tape.pending()
+        around = surroundings() if pending is None else pending.around
+        if [*map(id, arguments)] != self._known or around != self._around:
             self._run(arguments)
+        elif pending is None:
+            jit.replay(*self._tape.span.buffer_info())
+        else:
+            pending.spans.extend(self._tape.span)
 
     def _run(self, arguments):
-        here = backend.name(arguments[0]), get_ident()
+        tape.flush()
+        here, around = (backend.name(arguments[0]), get_ident()), surroundings()
         if here != self._here:
             function = getattr(backend.twin(self._op, arguments[0]), self._name)
             work = () if self._work is None else (self._work(arguments[0]),)
             self._here, self._function, self._scratch = here, function, work
-        function, everything = self._function, (*self._first, *arguments, *self._scratch)
-        if not self._small or not lent.keeps(arguments[0]):
-            function(*everything)
+        everything = (*self._first, *arguments, *self._scratch)
+        if not hasattr(self._function, "launches"):
+            self._function(*everything)
             return
-        settle = getattr(function, "settle", None)
-        launch = settle(*everything) if settle else functools.partial(function, *everything)
-        self._last = arguments, backend.forced(), get_ident(), launch
-        launch()
+        last, watch, around_last = self._last
+        if [*map(id, arguments)] != last or around != around_last:
+            self._last = *_watched(arguments), around  # arrays that come once are not worth a tape
+            self._function(*everything)
+            return
+        with tape.recorded(arguments) as taken:
+            self._function(*everything)
+        if not taken.spoilt:
+            self._known, self._watch, self._tape, self._around = last, watch, taken, around
+
+
+def _watched(arguments):
+    """Return the arguments' identities, in a list that is emptied when an array is gone, and what keeps watch of that.
+
+    Other arguments are kept, as another object could be given their identity.
+    """
+    known = [*map(id, arguments)]
+
+    def forget(_):
+        tape.flush()  # Python calls this while the array's memory is still there
+        known.clear()
+
+    return known, [weakref.ref(a, forget) if isinstance(a, np.ndarray) else a for a in arguments]
+
+
+def surroundings():
+    """Return what decides, beside its arguments, what a function of a twin launches."""
+    return backend.forced(), choose.forced(), jit.threads(), get_ident()

@@ -21,9 +21,9 @@ OPS = sorted(p.parent.name for p in PACKAGE.glob("ops/*/__init__.py"))
 # Imports go down only, to a lower rank or to the same one. A new part of the package gets its place here.
 RANK = {
     "version": 0, "distribute": 0, "jit": 0, "layout": 0, "checks": 0, "shapes": 0, "gpu": 0, "precision": 0,
-    "upload": 0, "scalar_graph": 0, "explain": 0, "scratch": 1, "lent": 1,
-    "backend": 1, "repeat": 1,
-    "ops": 2,
+    "upload": 0, "scalar_graph": 0, "explain": 0, "tape": 0, "scratch": 1, "lent": 1,
+    "backend": 1,
+    "ops": 2, "repeat": 2, "defer": 2,
     "nn": 3, "optim": 3, "schedule": 3, "gradient_check": 3, "norms_of_gradients": 3, "data": 3,
     "models": 4, "saving": 4, "model_summary": 4,
     "trainer": 5,

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import backend, layout
-from nbprop.lent import Lent, small
+from nbprop.defer import looks_not
+from nbprop.lent import Lent
 from nbprop.nn.module import Module, Parameter
 from nbprop.ops import activation as op
 from nbprop.repeat import Repeated
@@ -90,19 +91,21 @@ class Activation(Module):
 
     def allocate(self, shape, dtype):
         numbers = op.numbers(self.pair, self.parameter_values, dtype)
-        settled = small(dtype, shape), (self.pair, numbers)
+        first = self.pair, numbers
         return SimpleNamespace(
-            forward=Repeated("activation", "activation_forward", *settled),
-            backward=Repeated("activation", "activation_backward", *settled),
+            forward=Repeated("activation", "activation_forward", first),
+            backward=Repeated("activation", "activation_backward", first),
             y=layout.empty(shape, dtype), dx=Lent(shape, dtype),
         )  # fmt: skip
 
+    @looks_not
     def forward(self, x):
         x, p = self.enter(x)
         p.forward.run(x, p.y)
         self._last = (p, p.y if self.pair.of_output else x)
         return p.y
 
+    @looks_not
     def backward(self, dy, input_gradient=True):
         p, s = self._last
         dy = self.receive(dy, p.y)

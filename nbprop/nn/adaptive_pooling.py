@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import backend, layout, shapes
+from nbprop import layout, shapes, tape
+from nbprop.defer import looks_not
 from nbprop.lent import Lent
-from nbprop.nn.module import Module, as_input
+from nbprop.nn.module import Module
+from nbprop.repeat import Repeated
 
 __all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d"]
 
@@ -26,22 +28,27 @@ class AdaptiveAvgPool2d(Module):
 
     def allocate(self, shape, dtype):
         y_shape = shapes.adaptive_pool2d(shape, self.output_size)
-        return SimpleNamespace(y=layout.empty(y_shape, dtype), dx=Lent(shape, dtype))
+        return SimpleNamespace(
+            forward=Repeated("adaptive_pool", "adaptive_avg_pool2d_forward"),
+            backward=Repeated("adaptive_pool", "adaptive_avg_pool2d_backward"),
+            y=layout.empty(y_shape, dtype), dx=Lent(shape, dtype),
+        )  # fmt: skip
 
+    @looks_not
     def forward(self, x):
-        x = shapes.check_array("x", x, 4)
-        x = as_input(x)
-        p = self._last = self.plan(x)
-        backend.twin("adaptive_pool", x).adaptive_avg_pool2d_forward(x, p.y)
+        x, p = self.enter(x, 4)
+        p.forward.run(x, p.y)
+        self._last = p
         return p.y
 
+    @looks_not
     def backward(self, dy, input_gradient=True):
         p = self._last
         dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()
-        backend.twin("adaptive_pool", dy).adaptive_avg_pool2d_backward(dy, dx)
+        p.backward.run(dy, dx)
         return dx
 
 
@@ -69,26 +76,30 @@ class AdaptiveMaxPool2d(Module):
     def allocate(self, shape, dtype):
         y_shape = shapes.adaptive_pool2d(shape, self.output_size)
         return SimpleNamespace(
+            forward=Repeated("adaptive_pool", "adaptive_max_pool2d_forward"),
+            backward=Repeated("adaptive_pool", "adaptive_max_pool2d_backward"),
             y=layout.empty(y_shape, dtype), dx=Lent(shape, dtype),
             winners=layout.empty(y_shape, np.int32),
             indices=layout.empty(y_shape, np.int64) if self.return_indices else None,
         )  # fmt: skip
 
+    @looks_not
     def forward(self, x):
-        x = shapes.check_array("x", x, 4)
-        x = as_input(x)
-        p = self._last = self.plan(x)
-        backend.twin("adaptive_pool", x).adaptive_max_pool2d_forward(x, p.y, p.winners)
+        x, p = self.enter(x, 4)
+        p.forward.run(x, p.y, p.winners)
+        self._last = p
         if not self.return_indices:
             return p.y
+        tape.flush()
         p.indices[...] = p.winners
         return p.y, p.indices
 
+    @looks_not
     def backward(self, dy, input_gradient=True):
         p = self._last
         dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()
-        backend.twin("adaptive_pool", dy).adaptive_max_pool2d_backward(dy, p.winners, dx)
+        p.backward.run(dy, p.winners, dx)
         return dx

@@ -2,13 +2,14 @@
 
 import inspect
 
+from nbprop.defer import resume, suspend
 from nbprop.nn.activation import ReLU
 from nbprop.nn.merge import Add
 from nbprop.nn.module import Module, flatten
 from nbprop.nn.pooling import MaxPool2d
 from nbprop.nn.product import Product
 
-__all__ = ["adds", "check_parts", "joins", "own", "pass_back", "takers"]
+__all__ = ["adds", "check_parts", "joins", "own", "pass_back", "pass_on", "takers"]
 
 _HERE, _IN_FRONT = "relu", "relu_in_front"  # arguments of passes that do a neighbouring ReLU's too
 _ADDED = "added"  # and of those that add what a neighbouring Add would
@@ -90,17 +91,30 @@ def takers(layers, reader):
     return found
 
 
+def pass_on(layer, *xs, **named):
+    """Run a layer's forward pass."""
+    suspended = suspend(layer.forward)
+    try:
+        return layer.forward(*xs, **named)
+    finally:
+        resume(suspended)
+
+
 def pass_back(layer, held, input_gradient, relu):
     """Run a layer's backward pass on the gradient in the list `held`, with the ReLU's that it takes over.
 
     The call takes the gradient out of the list: if anything else referred to it meanwhile (a variable here, or the
     arguments that ``**`` packs), its memory would not be free for the layers inside.
     """
-    if not relu:
-        return layer.backward(held.pop(), input_gradient)
-    if isinstance(layer, Product):
-        return layer.backward(held.pop(), input_gradient, relu_in_front=True)
-    return layer.backward(held.pop(), input_gradient, relu=True)
+    suspended = suspend(layer.backward)
+    try:
+        if not relu:
+            return layer.backward(held.pop(), input_gradient)
+        if isinstance(layer, Product):
+            return layer.backward(held.pop(), input_gradient, relu_in_front=True)
+        return layer.backward(held.pop(), input_gradient, relu=True)
+    finally:
+        resume(suspended)
 
 
 def _takes_over(layer, relu):

@@ -3,7 +3,8 @@
 import math
 from types import SimpleNamespace
 
-from nbprop import layout
+from nbprop import layout, tape
+from nbprop.defer import looks_not
 from nbprop.lent import Lent
 from nbprop.nn.module import Module
 
@@ -39,9 +40,11 @@ class Flatten(Module):
         y = layout.empty(rows, dtype)
         return SimpleNamespace(copies=True, y=y, maps=y.reshape(shape), dx=Lent(shape, dtype))
 
+    @looks_not
     def forward(self, x):
         x, p = self.enter(x, (2, 4))
         if p.copies:
+            tape.flush()
             p.maps[...] = x
             y = p.y
         else:
@@ -49,6 +52,7 @@ class Flatten(Module):
         self._last = (p, y)
         return y
 
+    @looks_not
     def backward(self, dy, input_gradient=True):
         p, y = self._last
         dy = self.receive(dy, y)
@@ -56,6 +60,7 @@ class Flatten(Module):
             return None
         if p.copies:
             dx = p.dx.take()
+            tape.flush()
             dx[...] = dy.reshape(dx.shape)
             return dx
         return _view(dy, p.shape)

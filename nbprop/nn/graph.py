@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from nbprop import backend, layout, shapes
+from nbprop import layout
+from nbprop.defer import begin, end, looks_not
 from nbprop.lent import Lent
-from nbprop.nn.container import adds, check_parts, joins, own, pass_back, takers
+from nbprop.nn.container import adds, check_parts, joins, own, pass_back, pass_on, takers
 from nbprop.nn.merge import Add, Merge
-from nbprop.nn.module import Module, as_input
+from nbprop.nn.module import Module
+from nbprop.repeat import Repeated
 
 __all__ = ["Graph", "Node", "Residual"]
 
@@ -72,28 +74,36 @@ class Graph(Module):
     def allocate(self, shape, dtype):
         return SimpleNamespace(sums={})
 
+    @looks_not
     def forward(self, x):
-        x = shapes.check_array("x", x)
-        x = as_input(x)
-        self._last = self.plan(x)
+        x, self._last = self.enter(x)
         values = {"input": x}
-        for node in self.order:
-            if node.name not in self.adders.values():  # those run with the addition behind them
-                values[node.name] = self._run(node, values)
+        begun = begin(self)
+        try:
+            for node in self.order:
+                if node.name not in self.adders.values():  # those run with the addition behind them
+                    values[node.name] = self._run(node, values)
+        finally:
+            end(begun)
         return values[self.output]
 
+    @looks_not
     def backward(self, dy, input_gradient=True):
-        gradients = {self.output: dy}
+        begun = begin(self)
+        gradients, _held = {self.output: dy}, dy if begun else None  # it may lie in another thread's memory
         del dy  # only `gradients` refers to a gradient, and until it is used: its memory is then free again
-        for node in reversed(self.order):
-            if gradients.get(node.name) is not None:
-                self._send_back(node, gradients, input_gradient)
+        try:
+            for node in reversed(self.order):
+                if gradients.get(node.name) is not None:
+                    self._send_back(node, gradients, input_gradient)
+        finally:
+            end(begun)
         return gradients.get("input")
 
     def _send_back(self, node, gradients, input_gradient):
         """Take the node's gradient out of `gradients`, and add what it gives its inputs to theirs."""
         name, layer, inputs = node
-        wanted = any(input_gradient or source in self.learned for source in inputs)
+        wanted = input_gradient or not self.learned.isdisjoint(inputs)
         if name in self.takers:
             dxs = gradients.pop(name)
         else:
@@ -115,26 +125,26 @@ class Graph(Module):
         if name in self.adopts:
             return _named(node, layer.adopt, *xs)
         if name in self.makes_relu:
-            return _named(node, layer.forward, *xs, relu=True)
-        return _named(node, layer.forward, *xs)
+            return _named(node, pass_on, layer, *xs, relu=True)
+        return _named(node, pass_on, layer, *xs)
 
     def _run_adder(self, node, values):
         """Return the sum as the norm in front makes it; or run that alone, and the addition says what does not fit."""
         norm = self.nodes[self.adders[node.name]]
         x, other = values[norm.inputs[0]], values[next(name for name in node.inputs if name != norm.name)]
         if (x.shape, x.dtype) == (other.shape, other.dtype):
-            return _named(norm, norm.layer.forward, x, relu=node.name in self.makes_relu, added=other)
-        values[norm.name] = _named(norm, norm.layer.forward, x)
+            return _named(norm, pass_on, norm.layer, x, relu=node.name in self.makes_relu, added=other)
+        values[norm.name] = _named(norm, pass_on, norm.layer, x)
         return None
 
     def _sum(self, name, a, b):
         """Return the sum of what two consumers of a node send back."""
         sums = self._last.sums
         if name not in sums:
-            sums[name] = Lent(a.shape, a.dtype, a)
-        total = sums[name].take()
-        a, b = layout.channels_last(a), layout.channels_last(b)
-        backend.twin("add", a).add_forward(a, b, total, False)
+            sums[name] = Lent(a.shape, a.dtype, a), Repeated("add", "add_forward")
+        lent, add = sums[name]
+        total = lent.take()
+        add.run(layout.channels_last(a), layout.channels_last(b), total, False)
         return total
 
 

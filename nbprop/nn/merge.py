@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import backend, layout, shapes
+from nbprop import layout, shapes
+from nbprop.defer import looks_not
 from nbprop.lent import Lent
 from nbprop.nn.module import Module, as_input
+from nbprop.repeat import Repeated
 
 __all__ = ["Add", "Concat", "Merge"]
 
@@ -38,16 +40,16 @@ class Add(Merge):
     def allocate(self, shape, dtype):
         if len(set(shape)) > 1:
             raise ValueError(f"the inputs have shapes {' and '.join(map(str, shape))}; expected one shape")
-        return SimpleNamespace(y=layout.empty(shape[0], dtype))
+        adds = [Repeated("add", "add_forward") for _ in shape[1:]]
+        return SimpleNamespace(y=layout.empty(shape[0], dtype), adds=adds)
 
+    @looks_not
     def forward(self, *xs, relu=False):
         """Return the sum, or with `relu` its positive part: Graph asks for it where a ReLU follows."""
         xs = self.inputs(xs)
         p = self.plan(*xs)
-        add = backend.twin("add", p.y).add_forward
-        add(xs[0], xs[1], p.y, relu and len(xs) == 2)
-        for i in range(2, len(xs)):
-            add(p.y, xs[i], p.y, relu and i == len(xs) - 1)
+        for i, add in enumerate(p.adds, 1):
+            add.run(xs[0] if i == 1 else p.y, xs[i], p.y, relu and i == len(p.adds))
         self._last = (p.y, len(xs))
         return p.y
 
@@ -56,6 +58,7 @@ class Add(Merge):
         self._last = (y, 2)
         return y
 
+    @looks_not
     def backward(self, dy, input_gradient=True):
         y, count = self._last
         dy = self.receive(dy, y)

@@ -1,5 +1,7 @@
 """What every layer is: parameters, two passes, and buffers that are allocated once per input shape."""
 
+import weakref
+
 import numpy as np
 
 from nbprop import layout, lent, shapes
@@ -11,6 +13,10 @@ __all__ = ["Module", "Parameter", "flatten"]
 _BUFFERS = "_plans", "_entered", "_received", "_last", "last"  # attributes that hold what a pass leaves behind
 _NOBODY = object()
 _PLANS = 4  # input shapes a layer keeps buffers for: training, its last short batch, validation, its last
+
+
+def _nobody():
+    return _NOBODY
 
 
 class Module:
@@ -25,8 +31,9 @@ class Module:
 
     training = True
     state = ()  # names of attributes that belong to the state dict but are not learned
-    _entered = _NOBODY, None, None  # the last input that `enter` let through as it was, its look, and its plan
-    _received = _NOBODY, None, None  # the last gradient that `receive` let through as it was, by what, and its shape
+    # A weak reference to what was let through last as it was: by `enter`, with its look and plan; by `receive`, with
+    # what it is a gradient by, and its shape.
+    _entered = _received = _nobody, None, None
 
     def __new__(cls, *arguments, **named):
         module = super().__new__(cls)
@@ -67,24 +74,24 @@ class Module:
         that looks like it nearly so. `ranks` are the numbers of axes that may come.
         """
         known, before, p = self._entered
-        if x is known and x.shape == before[0]:
+        if x is known() and x.shape == before[0]:
             return x, p
         look = layout.look(x)
         if look is None or look != before:
             came, x = x, layout.channels_last(shapes.check_array("x", x, ranks))
             p = self.plan(x)
             look = look if x is came else None
-        self._entered = (x if look is not None and lent.keeps(x) else _NOBODY), look, p
+        self._entered = (_nobody if look is None else weakref.ref(x)), look, p
         return x, p
 
     def receive(self, dy, y):
         """Return `dy`, checked to be a gradient by `y`, in the memory order that kernels read."""
         known, by, shape = self._received
-        if dy is known and y is by and dy.shape == shape:
+        if dy is known() and y is by and dy.shape == shape:
             return dy
         came, dy = dy, as_gradient(dy, y)
-        if dy is came and lent.keeps(dy):
-            self._received = dy, y, dy.shape
+        if dy is came and type(dy) is np.ndarray:
+            self._received = weakref.ref(dy), y, dy.shape
         return dy
 
     def plan(self, x, shape=None):

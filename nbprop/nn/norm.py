@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import backend, layout, shapes
+from nbprop import backend, layout, shapes, tape
+from nbprop.defer import looks_not
 from nbprop.lent import Lent
 from nbprop.nn.module import Module, Parameter, as_input
 from nbprop.ops.norm.deviation import DIVISORS
+from nbprop.repeat import Repeated
 
 __all__ = ["MVN", "BatchNorm2d", "GroupNorm", "InstanceNorm2d"]
 
@@ -53,11 +55,10 @@ class _Norm(Module):
         if self.weight is not None and dtype != self.weight.dtype:
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, as the weights have")
 
+    @looks_not
     def forward(self, x, relu=False, added=None):
         """Return the output, plus `added` if given, with `relu` the positive part of that: containers ask for it."""
-        x = shapes.check_array("x", x, self.ranks)
-        x = as_input(x)
-        p = self.plan(x)
+        x, p = self.enter(x, self.ranks)
         if added is not None:
             added = _image(_like(x, added))
         x = _image(x)
@@ -66,15 +67,15 @@ class _Norm(Module):
         twin = backend.twin("norm", x)
         s = _statistics(p, twin, x, B, G)
         if fixed:
+            tape.flush()
             s.mean[0], s.variance[0] = self.running_mean, self.running_var
             twin.norm_divisors(s.variance, self.eps, self.divisor, s.rstd, s.pull)
             twin.norm_forward(x, *self._affine(p), s.mean, s.rstd, added, relu, p.y4, s.work)
         else:
             statistics = s.mean, s.variance, s.rstd, s.pull
-            twin.norm_forward_own(x, *self._affine(p), self.eps, self.divisor, added, relu, *statistics, p.y4, s.work)
+            s.forward.run(x, *self._affine(p), self.eps, self.divisor, added, relu, *statistics, p.y4, s.work)
             if self.training and self.running_mean is not None and x.size:
-                m = x.size // s.mean.size  # values of a group; running variances are the unbiased ones
-                twin.norm_remember(s.mean, s.variance, self._share(), m / (m - 1), self.running_mean, self.running_var)
+                s.remember.run(s.mean, s.variance, self._share(), s.unbiased, self.running_mean, self.running_var)
         self._last = p, s, x, twin, fixed, added is not None  # `backward` cannot make such an output again
         return p.y
 
@@ -84,6 +85,7 @@ class _Norm(Module):
     def _share(self):
         return self.momentum
 
+    @looks_not
     def backward(self, dy, input_gradient=True, relu=False):
         """Return dx; with `relu`, dy is what the ReLU behind was given: containers then leave out its own pass.
 
@@ -95,13 +97,13 @@ class _Norm(Module):
         dy, affine = _image(self.receive(dy, p.y)), self._affine(p)
         dx = p.dx.take() if input_gradient else None
         if input_gradient and not fixed:
-            twin.norm_backward_own(dy, x, *affine, s.mean, s.rstd, s.pull, relu, s.sums, _image(dx), s.work)
+            s.backward.run(dy, x, *affine, s.mean, s.rstd, s.pull, relu, s.sums, _image(dx), s.work)
         elif self.weight is not None:
             twin.norm_backward_sums(dy, x, *affine, s.mean, s.rstd, relu, s.sums, s.work)
         if input_gradient and fixed:
             twin.norm_backward_input(dy, x, *affine, s.mean, s.rstd, s.pull, s.sums, True, relu, _image(dx), s.work)
         if self.weight is not None:
-            twin.norm_backward_weight(s.sums, s.rstd, self.weight.grad, self.bias.grad)
+            s.backward_weight.run(s.sums, s.rstd, self.weight.grad, self.bias.grad)
         return dx
 
 
@@ -122,9 +124,12 @@ def _statistics(p, twin, x, B, G):
     """Return a plan's buffers for the statistics of B blocks, allocated at their first use."""
     if (B, twin) not in p.statistics:
         mean, variance, rstd, pull = layout.empty((4, B, G), np.float64, x)
+        m = x.size // max(mean.size, 1)  # values of a group
         p.statistics[B, twin] = SimpleNamespace(
+            forward=Repeated("norm", "norm_forward_own"), remember=Repeated("norm", "norm_remember"),
+            backward=Repeated("norm", "norm_backward_own"), backward_weight=Repeated("norm", "norm_backward_weight"),
             mean=mean, variance=variance, rstd=rstd, pull=pull, sums=layout.empty((2, B, x.shape[1]), np.float64, x),
-            work=twin.workspace(x.shape, B, x.dtype),
+            unbiased=m / max(m - 1, 1), work=twin.workspace(x.shape, B, x.dtype),
         )  # fmt: skip
     return p.statistics[B, twin]
 

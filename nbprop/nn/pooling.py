@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import backend, layout, shapes
-from nbprop.lent import Lent, small
+from nbprop import layout, shapes, tape
+from nbprop.defer import looks_not
+from nbprop.lent import Lent
 from nbprop.nn.module import Module
 from nbprop.repeat import Repeated
 
@@ -41,10 +42,9 @@ class MaxPool2d(Module):
     def allocate(self, shape, dtype):
         g = shapes.max_pool2d(shape, self.kernel_size, self.stride, self.padding, self.dilation,
                               self.ceil_mode)
-        keep = small(dtype, shape, g.y_shape)
         return SimpleNamespace(
-            forward=Repeated("max_pool", "max_pool2d_forward", keep),
-            backward=Repeated("max_pool", "max_pool2d_backward", keep),
+            forward=Repeated("max_pool", "max_pool2d_forward"),
+            backward=Repeated("max_pool", "max_pool2d_backward"),
             window=(g.kernel, g.stride, g.padding, g.dilation),
             y=layout.empty(g.y_shape, dtype),
             winners=layout.empty(g.y_shape, np.int32),
@@ -52,15 +52,18 @@ class MaxPool2d(Module):
             dx=Lent(shape, dtype),
         )
 
+    @looks_not
     def forward(self, x):
         x, p = self.enter(x, 4)
         p.forward.run(x, p.y, p.winners, *p.window)
         self._last = p
         if not self.return_indices:
             return p.y
+        tape.flush()
         p.indices[...] = p.winners
         return p.y, p.indices
 
+    @looks_not
     def backward(self, dy, input_gradient=True, relu=False):
         """Return dx; with `relu`, what the ReLU in front or behind would make of it."""
         p = self._last
@@ -100,22 +103,26 @@ class AvgPool2d(Module):
         g, divisor = shapes.avg_pool2d(shape, self.kernel_size, self.stride, self.padding, self.ceil_mode,
                                        self.divisor_override)
         return SimpleNamespace(
+            forward=Repeated("avg_pool", "avg_pool2d_forward"),
+            backward=Repeated("avg_pool", "avg_pool2d_backward"),
             window=(g.kernel, g.stride, g.padding, self.count_include_pad, divisor),
             y=layout.empty(g.y_shape, dtype),
             dx=Lent(shape, dtype),
         )
 
+    @looks_not
     def forward(self, x):
         x, p = self.enter(x, 4)
-        backend.twin("avg_pool", x).avg_pool2d_forward(x, p.y, *p.window)
+        p.forward.run(x, p.y, *p.window)
         self._last = p
         return p.y
 
+    @looks_not
     def backward(self, dy, input_gradient=True):
         p = self._last
         dy = self.receive(dy, p.y)
         if not input_gradient:
             return None
         dx = p.dx.take()
-        backend.twin("avg_pool", dy).avg_pool2d_backward(dy, dx, *p.window)
+        p.backward.run(dy, dx, *p.window)
         return dx

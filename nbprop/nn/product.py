@@ -5,7 +5,8 @@ import threading
 from types import SimpleNamespace
 
 from nbprop import backend, layout
-from nbprop.lent import Lent, small
+from nbprop.defer import looks_not
+from nbprop.lent import Lent
 from nbprop.nn.module import Module
 from nbprop.repeat import Repeated
 
@@ -29,15 +30,16 @@ class Product(Module):
             raise ValueError(f"x has dtype {dtype}; expected {self.weight.dtype}, the dtype of the layer's weights")
         g, y_shape = self.geometry(shape)
         zeros, unused = layout.zeros((y_shape[1],), dtype), layout.zeros((y_shape[1],), dtype)
-        keep, work = small(dtype, shape, y_shape), {}
+        work = {}
         mine = functools.partial(_mine, work, self.op, g)
         return SimpleNamespace(
-            forward=Repeated(self.op, "forward", keep, work=mine),
-            backward_weight=Repeated(self.op, "backward_weight", keep, work=mine),
-            backward_input=Repeated(self.op, "backward_input", keep, work=mine),
+            forward=Repeated(self.op, "forward", work=mine),
+            backward_weight=Repeated(self.op, "backward_weight", work=mine),
+            backward_input=Repeated(self.op, "backward_input", work=mine),
             g=g, y=layout.empty(y_shape, dtype), dx=None, zeros=zeros, unused=unused, work=work,
         )  # fmt: skip
 
+    @looks_not
     def forward(self, x, relu=False):
         """Return the output, or with `relu` its positive part: containers ask for it where a ReLU follows."""
         x, p = self.enter(x)
@@ -46,6 +48,7 @@ class Product(Module):
         p.forward.run(x, self.weight.data, bias, p.y, p.g, relu)
         return p.y
 
+    @looks_not
     def backward(self, dy, input_gradient=True, relu_in_front=False):
         """Overwrite the gradients; return dx, with `relu_in_front` what that ReLU returns: its own pass is left out."""
         p, x = self.last

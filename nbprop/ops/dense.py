@@ -26,7 +26,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import simd
 
-__all__ = ["Correlation", "Region", "ahead_of", "bands", "block", "blocks", "depth", "fields", "launch", "operations",
+__all__ = ["Correlation", "Region", "ahead_of", "bands", "block", "blocks", "depth", "fields", "operations",
            "regions", "splits", "tile", "together", "worth_threads"]
 
 # Bytes of a core's first and second cache that blocks are cut for, a Zen 4's, on every machine: sums then have one
@@ -104,16 +104,6 @@ def operations(p):
 def worth_threads(count):
     """Return how many tasks to split so many floating-point operations into."""
     return jit.threads() if splits(count) else 1
-
-
-def launch(count, driver, *arguments):
-    """Return the call of a driver with so many floating-point operations, which asks for threads if they are worth it.
-
-    The number of threads may change between two calls.
-    """
-    if splits(count):
-        return lambda: driver(*arguments, jit.threads())
-    return functools.partial(driver, *arguments, 1)
 
 
 def splits(count):

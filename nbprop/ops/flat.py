@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
-from nbprop import jit, layout
+from nbprop import jit, layout, tape
 
-__all__ = ["flat", "flat_or_none", "flat_weights", "lines", "power_of_two", "rows", "share", "stretch", "tasks"]
+__all__ = ["flat", "flat_or_none", "flat_weights", "lines", "power_of_two", "rows", "same_again", "share", "stretch",
+           "tasks"]
 
 _SMALL = 1 << 15  # elements that one thread passes over in the time a parallel region may cost
 
@@ -26,6 +27,13 @@ def flat_or_none(x):
 def flat_weights(w):
     """Return weights as one run, KH, KW, C, O or inputs, outputs: a view, unless they were laid out otherwise."""
     return (layout.khwio(w) if w.ndim == 4 else w.T).reshape(-1)
+
+
+def same_again(view, a):
+    """Return a view of a parameter. If it has become a copy, what is being taped would not be the same again."""
+    if not np.may_share_memory(view, a):
+        tape.spoil()
+    return view
 
 
 def rows(x):

@@ -9,6 +9,7 @@ section 3.1.3).
 
 from nbprop import jit
 from nbprop.ops import simd
+from nbprop.ops.flat import share
 
 __all__ = ["exchange_panel", "exchange_panels", "reverse_taps", "transpose_panel"]
 
@@ -48,16 +49,16 @@ def exchange_panel(w, phase, CG, O, begin, OG, c, width, target, start, P, L):
         transpose_panel(w, source, O, target, start + tap * OG * P, OG, width, P, L)
 
 
-@jit.kernel
-def exchange_panels(w, phase, CG, OG, packed, P, L):
+@jit.driver
+def exchange_panels(w, phase, CG, OG, packed, P, L, task, tasks):
     """Fill all panels of a single group, one after another."""
     size = phase[3] * phase[6] * OG * P
-    for panel in range((CG + P - 1) // P):
+    for panel in range(*share((CG + P - 1) // P, task, tasks)):
         exchange_panel(w, phase, CG, OG, 0, OG, panel * P, min(P, CG - panel * P), packed, panel * size, P, L)
 
 
-@jit.kernel
-def reverse_taps(w, packed, C, phase):
+@jit.driver
+def reverse_taps(w, packed, C, phase, task, tasks):
     """Copy the taps of a depthwise kernel (flat, memory KH, KW, 1, C), a row each, in the phase's order."""
-    for tap in range(phase[3] * phase[6]):
+    for tap in range(*share(phase[3] * phase[6], task, tasks)):
         simd.copy(w, _tap(phase, tap) * C, packed, tap * C, C)

@@ -20,7 +20,7 @@ def sum_pixels(rows, scratch, total):
     """Fill total (C,) with the sum of rows (pixels, C)."""
     partials = scratch[: partials_size(rows.shape[1], rows.dtype)].reshape(_CHUNKS, -1)
     _sum_chunks(rows, partials, tasks(rows.size))
-    np.sum(partials[:, : total.size], axis=0, out=total)
+    _add_chunks(partials, total, 1)
 
 
 @jit.driver
@@ -32,6 +32,15 @@ def _sum_chunks(rows, partials, task, tasks):
             row = rows[r]
             for c in range(row.size):
                 sums[c] += row[c]
+
+
+@jit.driver
+def _add_chunks(partials, total, task, tasks):
+    total[:] = 0
+    for chunk in range(partials.shape[0]):
+        row = partials[chunk]
+        for c in range(total.size):
+            total[c] += row[c]
 
 
 def fill_pixels(bias, floor, y):

@@ -11,19 +11,19 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops.activation.theta import column
 from nbprop.ops.flat import flat, rows, share, stretch, tasks
-from nbprop.repeat import settles
+from nbprop.tape import launches
 
 
-@settles
+@launches
 def activation_forward(pair, parameters, x, y):
     forward, _ = _same(pair)
-    return functools.partial(forward, parameters, flat(x), flat(y), tasks(x.size))
+    forward(parameters, flat(x), flat(y), tasks(x.size))
 
 
-@settles
+@launches
 def activation_backward(pair, parameters, s, dy, dx):
     _, backward = _same(pair)
-    return functools.partial(backward, parameters, flat(s), flat(dy), flat(dx), tasks(s.size))
+    backward(parameters, flat(s), flat(dy), flat(dx), tasks(s.size))
 
 
 def learned_forward(pair, theta, x, y):

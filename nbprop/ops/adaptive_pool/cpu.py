@@ -9,6 +9,7 @@ import numpy as np
 from nbprop import jit
 from nbprop.ops import flat, simd
 from nbprop.ops.adaptive_pool.bounds import holding, window
+from nbprop.tape import launches
 
 _BLOCK = 64  # channels of a block
 _FEW = 64  # windows below which they are cut into blocks
@@ -61,6 +62,7 @@ def _width(y):
     return max(C, 1) if N * OH * OW >= _FEW else _BLOCK
 
 
+@launches
 def adaptive_avg_pool2d_forward(x, y):
     arrays = flat.rows(x), flat.rows(y), x.shape[2:] + y.shape[2:], _width(y)
     _average(*arrays, flat.tasks(x.size))
@@ -93,6 +95,7 @@ def _spread_rows(dy, dx, planes, task, tasks):
                 _add_share(dy[(n * OH + oh) * OW + ow], share, dx, row * W + left, row * W + right)
 
 
+@launches
 def adaptive_avg_pool2d_backward(dy, dx):
     arrays = flat.rows(dy), flat.rows(dx), dx.shape[2:] + dy.shape[2:]
     _spread_rows(*arrays, flat.tasks(dx.size))
@@ -129,6 +132,7 @@ def _maxima(x, y, indices, planes, width, task, tasks):
                 _compare(x[(n * H + h) * W + w, first:last], h * W + w, best, winners)
 
 
+@launches
 def adaptive_max_pool2d_forward(x, y, indices):
     arrays = flat.rows(x), flat.rows(y), flat.rows(indices), x.shape[2:] + y.shape[2:], _width(y)
     _maxima(*arrays, flat.tasks(x.size))
@@ -150,6 +154,7 @@ def _scatter(dy, indices, dx, images, width, task, tasks):
                 dx[np.uintp(n * P + indices[o, c]), c] += dy[o, c]
 
 
+@launches
 def adaptive_max_pool2d_backward(dy, indices, dx):
     N, C = dx.shape[:2]
     width = max(C, 1) if jit.threads() <= N else _BLOCK

@@ -10,6 +10,7 @@ rows of windows. Backward has two forms:
 from nbprop import jit
 from nbprop.ops import flat
 from nbprop.ops.window import alike, at_last, covering, following, inside
+from nbprop.tape import launches
 
 
 @jit.scalar
@@ -151,11 +152,13 @@ def _gather_rows(dy, dx, planes, kernel, stride, padding, count_include_pad, div
                 dx[row * W + w] = 0
 
 
+@launches
 def avg_pool2d_forward(x, y, kernel, stride, padding, count_include_pad, divisor):
     windows = x.shape[2:] + y.shape[2:], kernel, stride, padding, count_include_pad, divisor
     _forward_rows(flat.rows(x), flat.rows(y), *windows, flat.tasks(x.size))
 
 
+@launches
 def avg_pool2d_backward(dy, dx, kernel, stride, padding, count_include_pad, divisor):
     apart = all(s >= k for k, s in zip(kernel, stride))
     backward = _give_rows if apart else _gather_rows

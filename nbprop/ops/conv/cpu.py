@@ -7,8 +7,8 @@ import numpy as np
 from nbprop import scratch
 from nbprop.ops.conv import settle
 from nbprop.ops.conv.workspace import Workspace
-from nbprop.ops.flat import flat, flat_or_none, flat_weights
-from nbprop.repeat import settles
+from nbprop.ops.flat import flat, flat_or_none
+from nbprop.tape import launches
 
 __all__ = ["backward_input", "backward_weight", "forward", "workspace"]
 
@@ -19,27 +19,19 @@ def workspace(g, dtype):
     return Workspace(g, np.dtype(dtype))
 
 
-@settles
+@launches
 def forward(x, w, b, y, g, relu, work):
     """Fill y = x * w + b, or its positive part."""
-    return _launch(work, settle.forward, relu, flat(x), w, b, flat(y))
+    work.run_with(w, b, settle.forward, relu, flat(x), flat(y))
 
 
-@settles
+@launches
 def backward_input(dy, w, x, dx, g, work):
     """Fill dx: dy correlated with the rotated weights, channels exchanged, phase by phase of the stride.
 
     If x is the output of a ReLU, and not None, its backward pass is done too.
     """
-    return _launch(work, settle.adjoint, False, flat(dy), w, _no_bias(g.C, dy.dtype), flat(dx), flat_or_none(x))
-
-
-def _launch(work, settle, relu, x, w, *rest):
-    """Return the call of a pass. Weights in another order than ours are copied, anew at every call of it."""
-    weights = flat_weights(w)
-    if np.may_share_memory(weights, w):
-        return functools.partial(work.run, settle, relu, x, weights, *rest)
-    return lambda: work.run(settle, relu, x, flat_weights(w), *rest)
+    work.run_with(w, _no_bias(g.C, dy.dtype), settle.adjoint, False, flat(dy), flat(dx), flat_or_none(x))
 
 
 @functools.lru_cache(maxsize=512)
@@ -48,7 +40,7 @@ def _no_bias(channels, dtype):
     return np.zeros(channels, dtype)
 
 
-@settles
+@launches
 def backward_weight(dy, x, dw, db, g, work):
     """Fill dw and db."""
-    return functools.partial(work.run, settle.weight, False, flat(x), flat(dy), flat(dw), db)
+    work.run(settle.weight, False, flat(x), flat(dy), flat(dw), db)

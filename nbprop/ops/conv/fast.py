@@ -268,12 +268,17 @@ def settle(plans, exchanged, dtype, work, floor):
     runs = [(_staged if p.staged else _blocked)(p, exchanged, dtype, work, floor) for p in plans]
 
     def run(x, w, b, y, gate=None):
-        biases[:] = b
-        zeros[:] = 0
+        _lay_bias(b, biases, zeros, 1)
         for each in runs:
             each(x, w, y, y if gate is None else gate, gate is not None)
 
     return run
+
+
+@jit.driver
+def _lay_bias(b, biases, zeros, task, tasks):
+    simd.copy(b, 0, biases, 0, b.size)
+    zeros[:] = 0
 
 
 def _staged(p, exchanged, dtype, work, floor):
@@ -319,6 +324,12 @@ def _blocked(p, exchanged, dtype, work, floor):
     return run
 
 
+@jit.driver
+def _lay_constants(ones, zeros, task, tasks):
+    ones[:] = 1
+    zeros[:] = 0
+
+
 def settle_gradient(plans, dtype, work):
     """Return the function of x, dy, dw and db (flat) that fills dw and db by the one Pass.
 
@@ -334,7 +345,7 @@ def settle_gradient(plans, dtype, work):
     accumulate = winograd_weight.accumulate(g.M)
 
     def run(x, dy, dw, db):
-        ones[:], zeros[:] = 1, 0
+        _lay_constants(ones, zeros, 1)
         accumulate(x, dy, p.phases, partials, ones, zeros, _ROW, g, p.slab, p.a_rows, p.c_rows, rooms, edges, longest,
                    P, lanes, micro, micro_row, waiting, tasks)
         outer.add_chunks(partials, dw, db, tasks)

@@ -77,7 +77,7 @@ def _settle_phase(g, p, taps, dtype, least, memory):
     product = correlate.settle(p, p.C, dtype, least)
 
     def run(dy, w, b, dx, gate=None):
-        panels.reverse_taps(w, memory, p.C, phase)
+        panels.reverse_taps(w, memory, p.C, phase, 1)
         product(dy, memory, b, dx, gate)
 
     return run

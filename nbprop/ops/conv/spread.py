@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbprop import jit
-from nbprop.ops import correlate, dense, panels, simd
+from nbprop.ops import correlate, dense, panels, pixels, simd
 from nbprop.ops.conv import plan
 from nbprop.ops.dense import Correlation
 from nbprop.ops.micro_kernel import multiply, product
@@ -72,14 +72,13 @@ def settle(spread, g, dtype, packed):
     width = nv * simd.lanes(dtype)
     tasks = max(1, min(dense.worth_threads(spread.sets * dense.operations(p)), dense.blocks(p)))
     row = np.empty(g.W * g.C, dtype)
-    pixels = row.reshape(g.W, g.C)
-    phase = np.array([1, *spread.taps])
+    phase, least = np.array([1, *spread.taps]), dtype.type(-np.inf)
     arguments = (packed, row, np.array(p, np.int64), *tables, width, spread.sets, g.SW * g.C, product(mr, nv, dtype),
                  queue(tasks), tasks)
 
     def run(dy, w, b, dx, gate=None):
-        pixels[:] = b
-        panels.exchange_panels(w, phase, p.OG, p.CG, packed, width, simd.lanes(dtype))
+        pixels.fill_pixels(b, least, row)
+        panels.exchange_panels(w, phase, p.OG, p.CG, packed, width, simd.lanes(dtype), 1)
         _spread_items(dy, dx, dx if gate is None else gate, gate is not None, *arguments)
 
     return run

@@ -124,20 +124,22 @@ def settle_gradient(wide, dtype, scratch):
     weights, biases, _ = _gradient_sizes(wide, dtype)
     wide_dw, wide_db = scratch[:weights], scratch[weights : weights + biases]
     product = outer.settle(p, dtype, scratch[weights + biases :])
-    columns = wide_db.reshape(wide.columns, -1)
 
     def run(x, dy, dw, db):
         product(x, dy, wide_dw, wide_db)
-        np.sum(columns, axis=0, out=db)
-        _add_columns(wide_dw, dw, wide.kw, p.CG, p.KH, p.OG // wide.columns)
+        _add_columns(wide_dw, wide_db, dw, db, wide.kw, p.CG, p.KH, p.OG // wide.columns, 1)
 
     return run
 
 
-@jit.kernel
-def _add_columns(wide, dw, kw, inputs, rows, outputs):
-    """Add wide[kh][t][c][(q, o)] to dw[kh][kw[t, q]][c][o], in order."""
+@jit.driver
+def _add_columns(wide, wide_db, dw, db, kw, inputs, rows, outputs, task, tasks):
+    """Add wide[kh][t][c][(q, o)] to dw[kh][kw[t, q]][c][o], and wide_db[(q, o)] to db[o], in order."""
     T, Q = kw.shape
+    db[:] = 0
+    for q in range(Q):
+        for o in range(outputs):
+            db[o] += wide_db[q * outputs + o]
     taps = dw.size // (rows * inputs * outputs)
     for i in range(dw.size):
         dw[i] = 0
@@ -159,20 +161,21 @@ def settle(wide, inputs, steps, dtype, scratch, floor):
     p = wide.correlation
     width, size = correlate.panel_width(p, dtype), correlate.panels_size(p, dtype)
     packed, bias = scratch[:size], scratch[size : size + p.OG]
-    product, columns = correlate.settle(p, width, dtype, floor), bias.reshape(wide.columns, -1)
+    product = correlate.settle(p, width, dtype, floor)
 
     def run(x, w, b, y, gate=None):
-        columns[:] = b
-        _pack(w, packed, wide.kh, wide.kw, inputs, p.OG // wide.columns, width, steps)
+        _pack(w, b, packed, bias, wide.kh, wide.kw, inputs, width, steps, 1)
         product(x, packed, bias, y, gate)
 
     return run
 
 
-@jit.kernel
-def _pack(w, packed, kh, kw, inputs, outputs, P, steps):
-    """Lay the weights out as packed[th][t][c][(q, o)], P wide."""
-    T, Q = kw.shape
+@jit.driver
+def _pack(w, b, packed, bias, kh, kw, inputs, P, steps, task, tasks):
+    """Lay the weights out as packed[th][t][c][(q, o)], P wide, and the bias as bias[(q, o)]."""
+    (T, Q), outputs = kw.shape, b.size
+    for q in range(Q):
+        simd.copy(b, 0, bias, q * outputs, outputs)
     for row in range(kh.size * T * inputs):
         th, t, c = row // (T * inputs), row // inputs % T, row % inputs
         for lane in range(P):

@@ -3,6 +3,7 @@
 from nbprop import jit, scratch
 from nbprop.ops import correlate, dense, lanewise_outer, outer
 from nbprop.ops.conv import choose, fast, plan, spread, wide
+from nbprop.ops.flat import flat, flat_weights, same_again
 from nbprop.ops.queue import queue
 
 __all__ = ["Workspace"]
@@ -32,6 +33,10 @@ class Workspace:
         if found is None:
             found = passes[settle, relu] = settle(self._g, self._dtype, relu, *memory)
         found(*arrays)
+
+    def run_with(self, w, b, settle, relu, x, *rest):
+        """Call it for a pass with parameters: those in another order than ours are copied, anew at every call."""
+        self.run(settle, relu, x, same_again(flat_weights(w), w), same_again(flat(b), b), *rest)
 
     def _now(self):
         """Return the memory, and the passes settled on it, for the threads and the algorithm of now."""

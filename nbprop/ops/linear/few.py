@@ -14,7 +14,6 @@ from nbprop.ops import dense, simd
 from nbprop.ops.flat import stretch
 from nbprop.ops.run_sum import run_dot
 from nbprop.ops.through_relu import relu_slope
-from nbprop.repeat import settles
 
 __all__ = ["ROWS", "backward_input", "backward_weight", "forward"]
 
@@ -43,10 +42,9 @@ def _forward(x, w, b, y, relu, task, tasks):
             out[o] = floor if out[o] < floor else out[o]  # NaN stays
 
 
-@settles
 def forward(x, w, b, y, relu):
     """Fill y (N, O) from x (N, K) and w (K, O)."""
-    return dense.launch(2 * x.shape[0] * w.size, _forward, x, w, b, y, relu)
+    _forward(x, w, b, y, relu, dense.worth_threads(2 * x.shape[0] * w.size))
 
 
 @jit.driver
@@ -59,11 +57,10 @@ def _backward_input(dy, w, x, gated, dx, task, tasks):
                 dx[n, k] *= relu_slope(x[n, k])
 
 
-@settles
 def backward_input(dy, w, x, dx):
     """Fill dx (N, K), multiplied by ReLU's slope where x is not None but a ReLU's output."""
     gate = dx if x is None else x
-    return dense.launch(2 * dy.shape[0] * w.size, _backward_input, dy, w, gate, x is not None, dx)
+    _backward_input(dy, w, gate, x is not None, dx, dense.worth_threads(2 * dy.shape[0] * w.size))
 
 
 @jit.driver
@@ -85,7 +82,6 @@ def _backward_weight(dy, x, dw, db, task, tasks):
                 db[o] += dy[n, o]
 
 
-@settles
 def backward_weight(dy, x, dw, db):
     """Fill dw (K, O) and db (O,)."""
-    return dense.launch(2 * x.shape[0] * dw.size, _backward_weight, dy, x, dw, db)
+    _backward_weight(dy, x, dw, db, dense.worth_threads(2 * x.shape[0] * dw.size))

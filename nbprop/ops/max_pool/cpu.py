@@ -9,8 +9,6 @@ time; a position outside the image is never visited. Forward tasks are rows of w
               images, or blocks of channels of them, so that no two write to one place
 """
 
-import functools
-
 import numpy as np
 
 from nbprop import jit
@@ -19,7 +17,7 @@ from nbprop.ops.flat import flat, flat_or_none, rows, share, tasks
 from nbprop.ops.max_pool.four import best_of_four, give_to_four
 from nbprop.ops.through_relu import through_relu
 from nbprop.ops.window import alike, at_last, following, inside
-from nbprop.repeat import settles
+from nbprop.tape import launches
 
 _LANES = 16  # channels of a block, where there are fewer images than threads
 
@@ -109,15 +107,15 @@ def _scatter_blocks(dy, indices, y, dx, planes, width, task, tasks):
                 dx[p, c] += through_relu(dy, y, (o, c))
 
 
-@settles
+@launches
 def max_pool2d_forward(x, y, indices, kernel, stride, padding, dilation):
     N, C, OH, _ = y.shape
     arrays, planes = (flat(x), flat(y), flat(indices), C), x.shape[2:] + y.shape[2:]
     threads = tasks(x.size)
-    return functools.partial(_forward_rows, *arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
+    _forward_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
 
 
-@settles
+@launches
 def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
     (KH, KW), (SH, SW), (DH, DW) = kernel, stride, dilation
     planes = dx.shape[2:] + dy.shape[2:]
@@ -125,7 +123,8 @@ def max_pool2d_backward(dy, indices, y, dx, kernel, stride, padding, dilation):
     threads = tasks(dx.size)
     if SH > DH * (KH - 1) and SW > DW * (KW - 1):  # windows lie apart
         arrays = flat(dy), flat(indices), flat_or_none(y), flat(dx), C
-        return functools.partial(_give_rows, *arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
+        _give_rows(*arrays, planes, kernel, stride, padding, dilation, N * OH, threads)
+        return
     arrays = rows(dy), rows(indices), None if y is None else rows(y), rows(dx)
     width = max(C, 1) if threads <= N else _LANES
-    return functools.partial(_scatter_blocks, *arrays, planes, width, threads)
+    _scatter_blocks(*arrays, planes, width, threads)

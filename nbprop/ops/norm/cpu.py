@@ -1,8 +1,9 @@
 """Norms on channels-last memory, in four passes: moments, forward, the gradient's sums, dx.
 
 Each pass cuts memory alike (see cut.py), and tasks share out the chunks. Where there are blocks enough, as with an
-instance norm's images, a task takes whole ones and goes twice through each: the second time it is in the cache, and
-sums are the same, being a block's own. Sums run over a block of tiles in the
+instance norm's images, a task takes whole ones and does two passes over each: the second finds it in the cache.
+
+Sums run over a block of tiles in the
 dtype of x, and over blocks, chunks and channels of a group in float64. Deviations are taken from the mean of all
 that came before: the rounding of a block's moments is then at most as large as that of the variance they join.
 """
@@ -17,6 +18,7 @@ from nbprop.ops.moments import joined
 from nbprop.ops.norm.cut import cut
 from nbprop.ops.norm.deviation import affine, divisors
 from nbprop.ops.through_relu import relu_slope
+from nbprop.tape import launches
 
 _BLOCK = 64  # tiles that are summed up in the dtype of x
 
@@ -153,26 +155,42 @@ def _join_chunks(b, size, partials, mean, variance):
         mean[b, g], variance[b, g] = centre, 0.0 if scatter < 0 else scatter / max(R * D, 1)
 
 
-@jit.kernel
-def _join_blocks(size, partials, mean, variance):
-    for b in range(size[0]):
+@jit.driver
+def _join_blocks(size, partials, mean, variance, task, tasks):
+    for b in range(*share(size[0], task, tasks)):
         _join_chunks(b, size, partials, mean, variance)
 
 
+@launches
 def norm_statistics(x, mean, variance, work):
     _moments_chunks(flat(x), work.size, work.tiles, work.partials, tasks(x.size))
-    _join_blocks(work.size, work.partials, mean, variance)
+    _join_blocks(work.size, work.partials, mean, variance, 1)
 
 
 @jit.kernel
+def _divide(b, variance, eps, divisor, rstd, pull):
+    for g in range(variance.shape[1]):
+        rstd[b, g], pull[b, g] = divisors(variance[b, g], eps, divisor)
+
+
+@jit.driver
+def _divide_blocks(variance, eps, divisor, rstd, pull, task, tasks):
+    for b in range(*share(variance.shape[0], task, tasks)):
+        _divide(b, variance, eps, divisor, rstd, pull)
+
+
+@launches
 def norm_divisors(variance, eps, divisor, rstd, pull):
-    for b in range(variance.shape[0]):
-        for g in range(variance.shape[1]):
-            rstd[b, g], pull[b, g] = divisors(variance[b, g], eps, divisor)
+    _divide_blocks(variance, eps, divisor, rstd, pull, 1)
 
 
-@jit.kernel
+@launches
 def norm_remember(mean, variance, share, unbiased, running_mean, running_var):
+    _remember(mean, variance, share, unbiased, running_mean, running_var, 1)
+
+
+@jit.driver
+def _remember(mean, variance, share, unbiased, running_mean, running_var, task, tasks):
     B, G = mean.shape
     for g in range(G):
         m, v = 0.0, 0.0
@@ -250,6 +268,7 @@ def _floor(relu, x):
     return x.dtype.type(0 if relu else -np.inf)
 
 
+@launches
 def norm_forward(x, weight, bias, mean, rstd, added, relu, y, work):
     arrays = flat(x), weight, bias, mean, rstd, flat_or_none(added), _floor(relu, x), flat(y)
     _forward_chunks(*arrays, work.size, work.tiles, tasks(x.size))
@@ -267,17 +286,19 @@ def _whole_blocks(B, tasks):
 @jit.driver
 def _forward_blocks(x, weight, bias, eps, divisor, added, floor, mean, variance, rstd, pull, y, size, tiles, partials,
                     task, tasks):  # fmt: skip
+    """Normalise a task's blocks with their own statistics."""
     begin, end = share(size[0], task, tasks)
     K = size[4]
     for b in range(begin, end):
         for t in range(b * K, (b + 1) * K):
             _moments_chunk(t, x, size, tiles, partials)
         _join_chunks(b, size, partials, mean, variance)
-        norm_divisors(variance[b : b + 1], eps, divisor, rstd[b : b + 1], pull[b : b + 1])
+        _divide(b, variance, eps, divisor, rstd, pull)
         for t in range(b * K, (b + 1) * K):
             _forward_chunk(t, x, weight, bias, mean, rstd, added, floor, y, size, tiles)
 
 
+@launches
 def norm_forward_own(x, weight, bias, eps, divisor, added, relu, mean, variance, rstd, pull, y, work):
     threads = tasks(x.size)
     if _whole_blocks(work.size.B, threads):
@@ -364,20 +385,26 @@ def _add_chunks(b, size, partials, sums):
                 total[c] += part[c]
 
 
-@jit.kernel
-def _add_blocks(size, partials, sums):
-    for b in range(size[0]):
+@jit.driver
+def _add_blocks(size, partials, sums, task, tasks):
+    for b in range(*share(size[0], task, tasks)):
         _add_chunks(b, size, partials, sums)
 
 
+@launches
 def norm_backward_sums(dy, x, weight, bias, mean, rstd, relu, sums, work):
     arrays = flat(dy), flat(x), weight, bias, mean, rstd, relu or None
     _sums_chunks(*arrays, work.size, work.tiles, work.partials, tasks(x.size))
-    _add_blocks(work.size, work.partials, sums)
+    _add_blocks(work.size, work.partials, sums, 1)
 
 
-@jit.kernel
+@launches
 def norm_backward_weight(sums, rstd, dw, db):
+    _weight_gradient(sums, rstd, dw, db, 1)
+
+
+@jit.driver
+def _weight_gradient(sums, rstd, dw, db, task, tasks):
     B, G = rstd.shape
     D = dw.size // max(G, 1)
     for c in range(dw.size):
@@ -435,6 +462,7 @@ def _input_chunks(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, 
         _input_chunk(t, dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, size, tiles)
 
 
+@launches
 def norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, work):
     arrays = flat(dy), flat(x), weight, bias, mean, rstd, pull, sums, fixed, relu or None, flat(dx)
     _input_chunks(*arrays, work.size, work.tiles, tasks(x.size))
@@ -442,6 +470,7 @@ def norm_backward_input(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu
 
 @jit.driver
 def _backward_blocks(dy, x, weight, bias, mean, rstd, pull, relu, sums, dx, size, tiles, partials, task, tasks):
+    """Fill sums and dx of a task's blocks."""
     begin, end = share(size[0], task, tasks)
     K = size[4]
     for b in range(begin, end):
@@ -452,6 +481,7 @@ def _backward_blocks(dy, x, weight, bias, mean, rstd, pull, relu, sums, dx, size
             _input_chunk(t, dy, x, weight, bias, mean, rstd, pull, sums, False, relu, dx, size, tiles)
 
 
+@launches
 def norm_backward_own(dy, x, weight, bias, mean, rstd, pull, relu, sums, dx, work):
     threads = tasks(x.size)
     if _whole_blocks(work.size.B, threads):
