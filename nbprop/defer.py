@@ -8,10 +8,13 @@ arrays hold is not there yet, so that only passes which leave it to drivers may 
 others, before any driver that is called as such, and before a copy that `layout` makes, what was put off is done.
 """
 
+import functools
+
 from nbprop import jit, tape
 from nbprop.repeat import surroundings
+from nbprop.tape import own
 
-__all__ = ["begin", "end", "looks_not", "resume", "suspend"]
+__all__ = ["begin", "end", "looks", "looks_not", "resume", "suspend"]
 
 _OURS = f"{__package__}."
 
@@ -27,8 +30,7 @@ def begin(container):
 
     No container is inside itself: if it began what is put off, an interrupt (Ctrl-C) came in the way of `end`.
     """
-    before = tape.pending()
-    if before is not None and before.container is not container:
+    if own.pending is not None and own.pending.container is not container:
         return False
     tape.put_off(tape.Pending(container, surroundings(), jit.replay))
     return True
@@ -43,26 +45,30 @@ def end(begun):
             tape.put_off(None)
 
 
-def suspend(method):
-    """Put nothing off while a layer's pass runs, unless it is marked; return what `resume` wants."""
-    if tape.pending() is None or _leaves_it_to_drivers(method):
-        return None
-    tape.flush()
-    return tape.put_off(None)
+def looks(method):
+    """Say whether launches are put off that have to be done before this pass of a layer."""
+    if own.pending is None:
+        return False
+    function, layer = getattr(method, "__func__", None), getattr(method, "__self__", None)
+    return not _leaves_it_to_drivers(function, type(layer))
 
 
-def _leaves_it_to_drivers(method):
+@functools.lru_cache(maxsize=1024)
+def _leaves_it_to_drivers(function, kind):
     """Say whether a pass is marked, of a layer of ours: a user's subclass may look in whatever the pass calls.
 
     Whoever wraps a pass may look, too: functools.wraps copies the mark, but not what it marks.
     """
-    function = getattr(method, "__func__", None)
-    marked = function is not None and getattr(function, "looks_not", None) is function
-    return marked and type(method.__self__).__module__.startswith(_OURS)
+    return getattr(function, "looks_not", ()) is function and kind.__module__.startswith(_OURS)
+
+
+def suspend():
+    """Do what was put off, and put nothing off until `resume`; return what that wants."""
+    tape.flush()
+    return tape.put_off(None)
 
 
 def resume(suspended):
     """Put launches off again."""
-    if suspended is not None:
-        suspended.around = surroundings()  # it may have asked for another number of threads
-        tape.put_off(suspended)
+    suspended.around = surroundings()  # the pass may have asked for another number of threads
+    tape.put_off(suspended)

@@ -110,11 +110,10 @@ class Driver:
 
     def __call__(self, *arguments):
         tape.flush()
-        recording = tape.recording()
-        if recording is None:
+        if tape.own.tape is None:
             self._launch(0, *arguments)
         else:
-            recording.launch(self._launch, arguments)
+            tape.own.tape.launch(self._launch, arguments)
 
 
 def scalar(function):

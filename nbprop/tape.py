@@ -11,7 +11,7 @@ from array import array
 
 import numpy as np
 
-__all__ = ["LONGEST", "Pending", "Tape", "flush", "launches", "pending", "put_off", "recorded", "recording", "spoil"]
+__all__ = ["LONGEST", "Pending", "Tape", "flush", "launches", "own", "put_off", "recorded", "spoil"]
 
 LONGEST = 1 << 13  # bytes of an entry at most
 
@@ -23,12 +23,7 @@ class _Own(threading.local):
         self.tape, self.page, self.pending = None, None, None
 
 
-_own = _Own()
-
-
-def recording():
-    """Return the tape that this thread's launches are noted on, or None."""
-    return _own.tape
+own = _Own()
 
 
 class Pending:
@@ -45,20 +40,15 @@ class Pending:
         self.spans, self.busy = array("q"), False
 
 
-def pending():
-    """Return what this thread puts off, or None where nothing may be put off."""
-    return _own.pending
-
-
 def put_off(pending):
     """Note it there from now on; return where it was before."""
-    before, _own.pending = _own.pending, pending
+    before, own.pending = own.pending, pending
     return before
 
 
 def flush():
     """Do what this thread has put off (see defer.py)."""
-    pending = _own.pending
+    pending = own.pending
     if pending is None or not pending.spans or pending.busy:  # busy: Python has let go of an array in the midst of it
         return
     pending.busy = True
@@ -71,8 +61,8 @@ def flush():
 
 def spoil():
     """Say that what is being done would not be the same again: it is noted in vain."""
-    if _own.tape is not None:
-        _own.tape.spoilt = True
+    if own.tape is not None:
+        own.tape.spoilt = True
 
 
 def launches(function):
@@ -88,11 +78,11 @@ def launches(function):
 @contextlib.contextmanager
 def recorded(arguments):
     """Note all launches inside on a new Tape: those of a function with these arguments, which it does not hold."""
-    _own.tape = tape = Tape(arguments)
+    own.tape = tape = Tape(arguments)
     try:
         yield tape
     finally:
-        _own.tape = None
+        own.tape = None
     tape.end()
 
 
@@ -109,9 +99,9 @@ class Tape:
 
     def launch(self, launch, arguments):
         """Launch, and note it."""
-        if _own.page is None:
-            _own.page = np.empty(LONGEST, np.uint8)
-        page = _own.page
+        if own.page is None:
+            own.page = np.empty(LONGEST, np.uint8)
+        page = own.page
         launch(page.ctypes.data, *arguments)
         self._entries.append(page[: page[:8].view(np.int64)[0]].copy())
         self._held.append(launch)

@@ -212,7 +212,7 @@ def test_a_layer_that_refuses_leaves_nothing_put_off():
     for _ in range(4):
         with pytest.raises(ValueError, match="no"):
             bad.forward(x)
-        assert tape.pending() is None
+        assert tape.own.pending is None
     expected = without(lambda: bad[0].forward(x).copy())
     np.testing.assert_array_equal(bad[0].forward(x), expected)
 
@@ -254,9 +254,9 @@ class Takes(Module):
     @defer.looks_not
     def backward(self, dy, input_gradient=True):
         if self.megabytes:
-            self.put_off.append(len(tape.pending().spans))
+            self.put_off.append(len(tape.own.pending.spans))
             lent.Lent((self.megabytes << 20,), np.uint8).take()
-            assert not tape.pending().spans
+            assert not tape.own.pending.spans
         return dy
 
 
@@ -280,9 +280,9 @@ class Drops(Module):
 
     @defer.looks_not
     def forward(self, x):
-        self.put_off.append(len(tape.pending().spans))
+        self.put_off.append(len(tape.own.pending.spans))
         self.act()
-        self.put_off.append(len(tape.pending().spans))
+        self.put_off.append(len(tape.own.pending.spans))
         return x
 
 
@@ -293,9 +293,9 @@ def test_an_input_that_is_gone_meanwhile_was_read_before():
     begun = defer.begin(pool)
     try:
         y = pool.forward(x)
-        assert len(tape.pending().spans) == 2
+        assert len(tape.own.pending.spans) == 2
         del x
-        assert not tape.pending().spans
+        assert not tape.own.pending.spans
         np.testing.assert_array_equal(y, expected)
     finally:
         defer.end(begun)
@@ -396,9 +396,9 @@ def test_an_interrupt_before_the_end_is_over_with_the_next_pass(monkeypatch):
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
         m.setattr(nn.sequential, "end", interrupted)
         model.forward(x)
-    assert tape.pending() is not None
+    assert tape.own.pending is not None
     np.testing.assert_array_equal(model.forward(x), expected)
-    assert tape.pending() is None
+    assert tape.own.pending is None
 
 
 def test_layers_on_their_own_do_at_once(replays):
@@ -408,4 +408,4 @@ def test_layers_on_their_own_do_at_once(replays):
     for _ in range(3):
         layer.last[0].y[...] = 0
         np.testing.assert_array_equal(layer.forward(x), expected)
-    assert replays and tape.pending() is None
+    assert replays and tape.own.pending is None

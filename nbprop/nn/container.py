@@ -2,7 +2,7 @@
 
 import inspect
 
-from nbprop.defer import resume, suspend
+from nbprop.defer import looks, resume, suspend
 from nbprop.nn.activation import ReLU
 from nbprop.nn.merge import Add
 from nbprop.nn.module import Module, flatten
@@ -93,28 +93,38 @@ def takers(layers, reader):
 
 def pass_on(layer, *xs, **named):
     """Run a layer's forward pass."""
-    suspended = suspend(layer.forward)
+    forward = layer.forward
+    if not looks(forward):
+        return forward(*xs, **named)
+    suspended = suspend()
     try:
-        return layer.forward(*xs, **named)
+        return forward(*xs, **named)
     finally:
         resume(suspended)
 
 
 def pass_back(layer, held, input_gradient, relu):
-    """Run a layer's backward pass on the gradient in the list `held`, with the ReLU's that it takes over.
+    """Run a layer's backward pass on the gradient in the list `held`, with the ReLU's that it takes over."""
+    if not looks(layer.backward):
+        return _pass_back(layer, held, input_gradient, relu)
+    suspended = suspend()
+    try:
+        return _pass_back(layer, held, input_gradient, relu)
+    finally:
+        resume(suspended)
+
+
+def _pass_back(layer, held, input_gradient, relu):
+    """Do it.
 
     The call takes the gradient out of the list: if anything else referred to it meanwhile (a variable here, or the
     arguments that ``**`` packs), its memory would not be free for the layers inside.
     """
-    suspended = suspend(layer.backward)
-    try:
-        if not relu:
-            return layer.backward(held.pop(), input_gradient)
-        if isinstance(layer, Product):
-            return layer.backward(held.pop(), input_gradient, relu_in_front=True)
-        return layer.backward(held.pop(), input_gradient, relu=True)
-    finally:
-        resume(suspended)
+    if not relu:
+        return layer.backward(held.pop(), input_gradient)
+    if isinstance(layer, Product):
+        return layer.backward(held.pop(), input_gradient, relu_in_front=True)
+    return layer.backward(held.pop(), input_gradient, relu=True)
 
 
 def _takes_over(layer, relu):

@@ -8,6 +8,7 @@ from nbprop.ops.conv import fast, plan, spread, wide
 __all__ = ["exact", "exact_convolution", "explain", "forced", "using_winograd", "winograd_tile"]
 
 _forced = contextvars.ContextVar("nbprop_winograd", default=None)
+forced = _forced.get  # whether Winograd's algorithm is taken by force, or never; None where the chooser is free
 
 # Measured against the direct kernel on two cores (Zen 5, AVX-512), forward | weight gradient, channels in and out:
 # 8: 0.7 | 0.8    16: 1.6 | 1.5    64: 2.1 | 2.0    256 (14 x 14): 2.1 | 1.9    512 (7 x 7, 32 tiles): 1.2 | 1.1
@@ -107,11 +108,6 @@ def _direct(kind, g):
         return "direct, one matrix product"
     count = len(plan.phases(g)) if kind == "input" else 1
     return f"direct, {count} stride phases" if count > 1 else "direct"
-
-
-def forced():
-    """Return whether Winograd's algorithm or the direct kernel is taken by force; None where the chooser is free."""
-    return _forced.get()
 
 
 def exact():
