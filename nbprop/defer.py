@@ -14,7 +14,7 @@ from nbprop import jit, tape
 from nbprop.repeat import surroundings
 from nbprop.tape import own
 
-__all__ = ["begin", "end", "looks", "looks_not", "resume", "suspend"]
+__all__ = ["Together", "looks", "looks_not", "puts_off", "resume", "run", "suspend"]
 
 _OURS = f"{__package__}."
 
@@ -25,24 +25,35 @@ def looks_not(method):
     return method
 
 
-def begin(container):
-    """Put launches off until `end`, unless they are already; return what `end` wants.
+class Together:
+    """Inside this `with` launches are put off, unless they are already: what began does them all at its end.
 
-    No container is inside itself: if it began what is put off, an interrupt (Ctrl-C) came in the way of `end`.
+    It gives whether it began. No container is inside itself: if it began what is put off, an interrupt (Ctrl-C) came
+    in the way of the end.
     """
-    if own.pending is not None and own.pending.container is not container:
-        return False
-    tape.put_off(tape.Pending(container, surroundings(), jit.replay))
-    return True
+
+    __slots__ = ("_begun", "_container")
+
+    def __init__(self, container):
+        self._container = container
+
+    def __enter__(self):
+        self._begun = own.pending is None or own.pending.container is self._container
+        if self._begun:
+            tape.put_off(tape.Pending(self._container, surroundings(), jit.replay))
+        return self._begun
+
+    def __exit__(self, *raised):
+        if self._begun:
+            try:
+                tape.flush()
+            finally:
+                tape.put_off(None)
 
 
-def end(begun):
-    """Do what was put off, if `begin` began it."""
-    if begun:
-        try:
-            tape.flush()
-        finally:
-            tape.put_off(None)
+def puts_off():
+    """Say whether launches are put off now."""
+    return own.pending is not None
 
 
 def looks(method):
@@ -60,6 +71,17 @@ def _leaves_it_to_drivers(function, kind):
     Whoever wraps a pass may look, too: functools.wraps copies the mark, but not what it marks.
     """
     return getattr(function, "looks_not", ()) is function and kind.__module__.startswith(_OURS)
+
+
+def run(method, *xs, **named):
+    """Run a pass of a layer, with nothing put off if it is not marked."""
+    if not looks(method):
+        return method(*xs, **named)
+    suspended = suspend()
+    try:
+        return method(*xs, **named)
+    finally:
+        resume(suspended)
 
 
 def suspend():

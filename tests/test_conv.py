@@ -130,7 +130,7 @@ cuts = st.fixed_dictionaries({
     "correlate._IN_PLACE": st.sampled_from([0, 16, 1 << 40]),
     "correlate._UNITS": st.sampled_from([1, 4]),
     "correlate._FAR": st.sampled_from([0, 1 << 40]),
-    "correlate._LANEWISE_ITEMS": st.sampled_from([1, 64]),
+    "correlate._LANEWISE_ITEMS": st.sampled_from([1, 16]),
     "correlate._LANEWISE_ROWS": st.sampled_from([1, 4]),
     "wide._OPERATIONS": st.sampled_from([0, 1 << 40]),
     "spread._OPERATIONS": st.sampled_from([0, 1 << 40]),
@@ -203,6 +203,10 @@ def test_cuts_reach_the_edges():
     ((2, 3, 10, 9), (4, 3, 3, 3), {"stride": (4, 6), "dilation": (2, 3), "padding": 2}, np.float32),  # no tap
     ((2, 65, 6, 7), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),
     ((5, 65, 31, 29), (65, 1, 3, 3), {"padding": 1, "groups": 65}, np.float32),  # large enough to fetch ahead
+    # Strips of columns: three of whole vectors, seven with one column left, and a kernel wider than a strip.
+    ((2, 256, 5, 21), (256, 1, 3, 3), {"padding": 1, "groups": 256}, np.float32),
+    ((1, 512, 7, 57), (512, 1, 3, 2), {"padding": (2, 1), "groups": 512}, np.float64),
+    ((1, 512, 4, 19), (512, 1, 2, 7), {"padding": (0, 6), "groups": 512}, np.float32),
     ((2, 40, 6, 7), (80, 20, 3, 3), {"padding": 1, "groups": 2, "stride": 2}, np.float32),
     ((3, 96, 2, 2), (96, 96, 1, 1), {}, np.float32),  # whole panels for any number of lanes: read in place
     ((2, 6, 4, 4), (192, 3, 3, 3), {"groups": 2}, np.float32),

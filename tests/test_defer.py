@@ -1,5 +1,6 @@
 """Launches that a container puts off: nobody sees arrays without what they are to hold."""
 
+import contextlib
 import functools
 import queue
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from oracle import normal
 
 import nbprop
-from nbprop import defer, jit, lent, nn, tape
+from nbprop import defer, jit, lent, nn, optim, tape, trainer
 from nbprop.nn.module import Module
 
 SHAPE = (8, 8, 24, 24)
@@ -46,12 +47,10 @@ def assert_same(model, twin, backward=True):
 
 def without(run):
     """Run where no container may put anything off."""
-    begin, sequential, graph = defer.begin, nn.sequential, nn.graph
-    sequential.begin = graph.begin = lambda container: False
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (nn.sequential, nn.graph, trainer.fit):
+            patch.setattr(module, "Together", lambda container: contextlib.nullcontext(False))
         return run()
-    finally:
-        sequential.begin = graph.begin = begin
 
 
 @pytest.fixture
@@ -290,15 +289,12 @@ def test_an_input_that_is_gone_meanwhile_was_read_before():
     """As with model.forward(batches.pop()), if the first layer does not keep it either."""
     pool, x = nn.AvgPool2d(2), nbprop.layout.channels_last(normal(SHAPE, np.float32))
     expected = [pool.forward(x).copy() for _ in range(4)][-1]
-    begun = defer.begin(pool)
-    try:
+    with defer.Together(pool):
         y = pool.forward(x)
         assert len(tape.own.pending.spans) == 2
         del x
         assert not tape.own.pending.spans
         np.testing.assert_array_equal(y, expected)
-    finally:
-        defer.end(begun)
 
 
 def test_a_plan_that_is_gone_meanwhile_was_done_before():
@@ -313,6 +309,84 @@ def test_a_plan_that_is_gone_meanwhile_was_done_before():
     model.forward(x)
     assert drops.put_off[-2:] == [2, 0]
     np.testing.assert_array_equal(np.maximum(y, 0), expected)
+
+
+def perceptron(loss, groups=False):
+    """A trainer of a small chain that has no Flatten, which copies."""
+    nn.init.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 5))
+    params = [{"params": layer.parameters()} for layer in (model[0], model[2])] if groups else model.parameters()
+    return trainer.Trainer(model, loss, optim.SGD(params, lr=1e-3, momentum=0.9))
+
+
+class OwnLoss:
+    """A user's loss."""
+
+    def forward(self, y, target):
+        self.d = y - np.eye(y.shape[1], dtype=y.dtype)[target]
+        return np.float32((self.d**2).sum())
+
+    def backward(self):
+        return 2 * self.d
+
+
+class Halved(nn.CrossEntropyLoss):
+    """A subclass that goes on with what its base has computed."""
+
+    def forward(self, logits, target):
+        return 0.5 * super().forward(logits, target)
+
+    def backward(self, dy=1.0):
+        return super().backward(0.5 * dy)
+
+
+LOSSES = [nn.CrossEntropyLoss, functools.partial(nn.CrossEntropyLoss, label_smoothing=0.1, reduction="sum"), OwnLoss,
+          Halved]  # fmt: skip
+LABELS = np.arange(30) % 5
+
+
+@pytest.mark.parametrize("groups", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_trainer_does_what_it_does_where_nothing_is_put_off(loss, groups):
+    x = normal((30, 20), np.float32)
+
+    def losses():
+        mine = perceptron(loss(), groups)
+        return [mine.step(x, LABELS) for _ in range(6)], mine.model.data.copy()
+
+    (mine, weights), (theirs, same_weights) = losses(), without(losses)
+    assert mine == theirs and all(type(value) is float for value in mine)
+    np.testing.assert_array_equal(weights, same_weights)
+
+
+def test_a_step_is_one_replay(replays):
+    mine, x = perceptron(nn.CrossEntropyLoss()), normal((30, 20), np.float32)
+    for _ in range(3):
+        mine.step(x, LABELS)
+    del replays[:]
+    mine.step(x, LABELS)
+    assert len(replays) == 1 and replays[0] > 7
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("kind", ["labels", "probabilities"])
+def test_a_bad_target_is_refused_before_the_weights_change(kind, reduction):
+    loss = nn.CrossEntropyLoss(ignore_index=-1, reduction=reduction)
+    mine, x = perceptron(loss), normal((30, 20), np.float32)
+    good = LABELS.copy() if kind == "labels" else np.eye(5, dtype=np.float32)[LABELS]
+    for _ in range(4):
+        mine.step(x, good)
+    weights, bads = mine.model.data.copy(), (5, -2, 1 << 40) if kind == "labels" else (-1.0, 7.0, np.nan)
+    for bad in bads:
+        target = good.copy()
+        target[7] = bad
+        for _ in range(3):
+            with pytest.raises(ValueError, match=r"target has .* at 7; expected"):
+                mine.step(x, target)
+    np.testing.assert_array_equal(mine.model.data, weights)
+    good[7] = bads[-1]  # in the arrays of the steps before, whose launches are replayed
+    with pytest.raises(ValueError, match=r"target has .* at 7; expected"):
+        mine.step(x, good)
 
 
 def test_nothing_is_said_at_the_end():
@@ -390,11 +464,11 @@ def test_an_interrupt_before_the_end_is_over_with_the_next_pass(monkeypatch):
     x = nbprop.layout.channels_last(normal(SHAPE, np.float32))
     expected = [model.forward(x).copy() for _ in range(4)][-1]
 
-    def interrupted(begun):
+    def interrupted(together, *raised):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr(nn.sequential, "end", interrupted)
+        m.setattr(defer.Together, "__exit__", interrupted)
         model.forward(x)
     assert tape.own.pending is not None
     np.testing.assert_array_equal(model.forward(x), expected)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from oracle import HAVE_TORCH, TOLERANCE, assert_close, needs_torch, normal
 
+import nbprop
 from nbprop import backend
 from nbprop.nn.module import Module, Parameter
 from nbprop.nn.sequential import Sequential
@@ -168,6 +169,20 @@ def test_grad_norm():
         assert np.isnan(grad_norm(thing))
     assert grad_norm([]) == 0.0
     assert update.norm(np.full(4, 1e30, np.float32)) == pytest.approx(2e30)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("backend_name", ["reference", "cpu"])
+def test_health_tells_the_chunk_that_is_not_finite(dtype, backend_name):
+    x, partial = np.full(100_003, np.finfo(dtype).max, dtype), np.empty(4)
+    with nbprop.using(backend_name):
+        twin = backend.twin("update", x)
+        twin.health(x, partial)
+        assert partial.tolist() == [0, 0, 0, 0]
+        for value in (np.inf, -np.inf, np.nan):
+            x[60_000] = value
+            twin.health(x, partial)
+            assert np.isnan(partial).tolist() == [False, False, True, False]
 
 
 def test_norm_does_not_depend_on_threads():

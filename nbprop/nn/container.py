@@ -9,7 +9,7 @@ from nbprop.nn.module import Module, flatten
 from nbprop.nn.pooling import MaxPool2d
 from nbprop.nn.product import Product
 
-__all__ = ["adds", "check_parts", "joins", "own", "pass_back", "pass_on", "takers"]
+__all__ = ["adds", "check_parts", "joins", "own", "pass_back", "takers"]
 
 _HERE, _IN_FRONT = "relu", "relu_in_front"  # arguments of passes that do a neighbouring ReLU's too
 _ADDED = "added"  # and of those that add what a neighbouring Add would
@@ -91,20 +91,11 @@ def takers(layers, reader):
     return found
 
 
-def pass_on(layer, *xs, **named):
-    """Run a layer's forward pass."""
-    forward = layer.forward
-    if not looks(forward):
-        return forward(*xs, **named)
-    suspended = suspend()
-    try:
-        return forward(*xs, **named)
-    finally:
-        resume(suspended)
-
-
 def pass_back(layer, held, input_gradient, relu):
-    """Run a layer's backward pass on the gradient in the list `held`, with the ReLU's that it takes over."""
+    """Run a layer's backward pass, as `defer.run` does, on the gradient in the list `held`.
+
+    With it goes the backward pass of a ReLU that it takes over.
+    """
     if not looks(layer.backward):
         return _pass_back(layer, held, input_gradient, relu)
     suspended = suspend()

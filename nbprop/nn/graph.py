@@ -4,9 +4,9 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from nbprop import layout
-from nbprop.defer import begin, end, looks_not
+from nbprop.defer import Together, looks_not, run
 from nbprop.lent import Lent
-from nbprop.nn.container import adds, check_parts, joins, own, pass_back, pass_on, takers
+from nbprop.nn.container import adds, check_parts, joins, own, pass_back, takers
 from nbprop.nn.merge import Add, Merge
 from nbprop.nn.module import Module
 from nbprop.repeat import Repeated
@@ -78,26 +78,20 @@ class Graph(Module):
     def forward(self, x):
         x, self._last = self.enter(x)
         values = {"input": x}
-        begun = begin(self)
-        try:
+        with Together(self):
             for node in self.order:
                 if node.name not in self.adders.values():  # those run with the addition behind them
                     values[node.name] = self._run(node, values)
-        finally:
-            end(begun)
         return values[self.output]
 
     @looks_not
     def backward(self, dy, input_gradient=True):
-        begun = begin(self)
-        gradients, _held = {self.output: dy}, dy if begun else None  # it may lie in another thread's memory
-        del dy  # only `gradients` refers to a gradient, and until it is used: its memory is then free again
-        try:
+        with Together(self) as begun:
+            gradients, _held = {self.output: dy}, dy if begun else None  # it may lie in another thread's memory
+            del dy  # only `gradients` refers to a gradient, and until it is used: its memory is then free again
             for node in reversed(self.order):
                 if gradients.get(node.name) is not None:
                     self._send_back(node, gradients, input_gradient)
-        finally:
-            end(begun)
         return gradients.get("input")
 
     def _send_back(self, node, gradients, input_gradient):
@@ -125,16 +119,16 @@ class Graph(Module):
         if name in self.adopts:
             return _named(node, layer.adopt, *xs)
         if name in self.makes_relu:
-            return _named(node, pass_on, layer, *xs, relu=True)
-        return _named(node, pass_on, layer, *xs)
+            return _named(node, run, layer.forward, *xs, relu=True)
+        return _named(node, run, layer.forward, *xs)
 
     def _run_adder(self, node, values):
         """Return the sum as the norm in front makes it; or run that alone, and the addition says what does not fit."""
         norm = self.nodes[self.adders[node.name]]
         x, other = values[norm.inputs[0]], values[next(name for name in node.inputs if name != norm.name)]
         if (x.shape, x.dtype) == (other.shape, other.dtype):
-            return _named(norm, pass_on, norm.layer, x, relu=node.name in self.makes_relu, added=other)
-        values[norm.name] = _named(norm, pass_on, norm.layer, x)
+            return _named(norm, run, norm.layer.forward, x, relu=node.name in self.makes_relu, added=other)
+        values[norm.name] = _named(norm, run, norm.layer.forward, x)
         return None
 
     def _sum(self, name, a, b):

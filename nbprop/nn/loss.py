@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from nbprop import layout, shapes
+from nbprop.defer import looks_not, puts_off
 from nbprop.ops import cross_entropy, pointwise_loss
+from nbprop.repeat import Repeated
 
 __all__ = [
     "BCEWithLogitsLoss",
@@ -40,7 +42,11 @@ class Loss:
         return value.copy("K") if getattr(self, "reduction", None) == "none" else value.item()
 
     def forward(self, output, target):
-        """Return the loss as a float, on the GPU an array of one; for reduction "none" an array of them."""
+        """Return the loss as a float; for reduction "none" an array of them.
+
+        On the GPU, and where launches are put off (see defer.py), it is an array of one, and unchecked: NaN where a
+        target is bad.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define forward(output, target)")
 
     def backward(self, dy=1.0):
@@ -100,13 +106,22 @@ class CrossEntropyLoss(Loss):
         options = self.ignore_index, self.reduction, self.label_smoothing
         weight = cross_entropy.check_options(logits, self.weight, *options)
         buffers = cross_entropy.buffers(logits, self.reduction)
-        return SimpleNamespace(options=(weight, *options), buffers=buffers, refuse=not layout.on_gpu(logits))
+        twin = SimpleNamespace(**{name: Repeated("cross_entropy", name).run for name in cross_entropy.LAUNCHED})
+        return SimpleNamespace(options=(weight, *options), buffers=buffers, twin=twin)
 
+    @looks_not
     def forward(self, logits, target):
         logits, target, p = self.enter(cross_entropy.check_arguments, logits, target)
         self._last = p
-        return cross_entropy.evaluate(logits, target, *p.options, p.buffers, p.refuse)
+        cross_entropy.launch(p.twin, logits, target, *p.options, p.buffers)
+        if self.reduction == "none":
+            return p.buffers.losses
+        if p.buffers.on_gpu or puts_off():
+            return p.buffers.value
+        cross_entropy.refuse(target, *p.options[:2], p.buffers)
+        return p.buffers.value.item()
 
+    @looks_not
     def backward(self, dy=1.0):
         p = self._last.buffers
         cross_entropy.times(p.dlogits, dy, p.losses, self.reduction)

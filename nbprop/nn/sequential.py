@@ -1,7 +1,7 @@
 """A chain of modules with its parameters in one flat vector."""
 
-from nbprop.defer import begin, end, looks_not
-from nbprop.nn.container import check_parts, joins, own, pass_back, pass_on, takers
+from nbprop.defer import Together, looks_not, run
+from nbprop.nn.container import check_parts, joins, own, pass_back, takers
 from nbprop.nn.module import Module
 
 __all__ = ["Sequential"]
@@ -52,26 +52,20 @@ class Sequential(Module):
     @looks_not
     def forward(self, x):
         y, _ = self.enter(x)  # x is held till the end
-        begun = begin(self)
-        try:
+        with Together(self):
             for layer, relu in self.pairs:
-                y = pass_on(layer, y) if relu is None else relu.adopt(pass_on(layer, y, relu=True))
-        finally:
-            end(begun)
+                y = run(layer.forward, y) if relu is None else relu.adopt(run(layer.forward, y, relu=True))
         return y
 
     @looks_not
     def backward(self, dy, input_gradient=True):
-        begun = begin(self)
-        passed, _held = [dy], dy if begun else None  # it may lie in another thread's memory
-        del dy  # each gradient is handed on without a reference left here: its memory is then soon free again
-        try:
+        with Together(self) as begun:
+            passed, _held = [dy], dy if begun else None  # it may lie in another thread's memory
+            del dy  # each gradient is handed on without a reference left here: its memory is then soon free again
             for i, layer, relu in self.way_back:
                 if i < self.first_learned and not input_gradient:
                     break
                 passed.append(pass_back(layer, passed, input_gradient or i > self.first_learned, relu))
-        finally:
-            end(begun)
         return passed.pop()
 
 

@@ -22,9 +22,9 @@ _PANEL = dense.L1 * 3 // 4
 # of all channels lie far apart, and share a few sets of the caches. Speed of linear layers of 512 and 784 inputs and
 # 512 outputs, copied to in place: 16 rows 0.9, 32 1.05, 64 1.1 to 1.2, 128 1.1 to 1.3 (Zen 3).
 _IN_PLACE = 16
-# A depthwise convolution's items, blocks times shares of its channels, at least; and rows of a block, at least, whose
-# first and last are read twice.
-_LANEWISE_ITEMS = 64
+# A depthwise convolution's items for each thread, blocks times shares of its channels, at least; and rows of a block,
+# whose first and last are read twice, at least.
+_LANEWISE_ITEMS = 16
 _LANEWISE_ROWS = 4
 _FORWARD = np.zeros(7, np.int64)  # the phase of what is no input gradient
 # Elements of x from which its next block is fetched ahead, evenly over a sweep. On 256 channels of 25 MB that brings a
@@ -53,7 +53,7 @@ class Tables(NamedTuple):
 def plan(p, dtype, threads):
     """Return (p with its blocks, MR, NV, tables, KHB, RUNB) for a correlation on so many threads; cached."""
     if p.LANEWISE:  # whole pixels, as together their channels are a run of memory
-        p = p._replace(NB=1, RB=max(1, min(p.OH, max(_LANEWISE_ROWS, p.N * p.OH // _LANEWISE_ITEMS))))
+        p = p._replace(NB=1, RB=max(1, min(p.OH, max(_LANEWISE_ROWS, p.N * p.OH // (_LANEWISE_ITEMS * threads)))))
     else:
         p = dense.block(p, dtype, threads)
     mr, nv = _tile(p, dtype)
@@ -100,6 +100,9 @@ def _tables(p, mr):
 def _pixels(p, region, images):
     """Offsets of a region's pixels in x (at tap 0) and in y."""
     n, r, q = (i.ravel() for i in np.indices((images, region.rows, region.columns)))
+    if p.LANEWISE:  # a tile of columns down the rows: what it reads of x stays in the first cache (see lanewise)
+        order = np.lexsort((q, r, q // lanewise.ROWS, n))
+        n, r, q = n[order], r[order], q[order]
     r, q = r + region.r, q + region.q
     return ((n * p.H + r * p.SH) * p.W + q * p.SW) * p.C, n * p.YN + r * p.YH + q * p.YW
 
@@ -137,7 +140,7 @@ def settle(p, ldw, dtype, floor, scratch=None, phase=_FORWARD):
     width = nv * simd.lanes(dtype)
     shares = -(-p.OG // width)
     if p.LANEWISE:  # as few as leave every thread its share: together they are a run of memory
-        shares = min(shares, -(-_LANEWISE_ITEMS // max(dense.blocks(p), 1)))
+        shares = min(shares, -(-_LANEWISE_ITEMS * jit.threads() // max(dense.blocks(p), 1)))
     items = dense.blocks(p) * p.G * shares
     if not items:
         return lambda x, w, bias, y, gate=None: None

@@ -2,7 +2,9 @@
 
 Each multiply-add loads a vector of x of its own, so that two loads per cycle are the limit: what counts is that nothing
 else has to be loaded. A tile is ROWS pixels by one vector of channels, its accumulators, row pointers and the offsets
-of a row of taps all stay in registers, and a tile's channels follow one another, in the order of memory.
+of a row of taps all stay in registers, and a tile's channels follow one another, in the order of memory. The tile below
+comes next: its rows are in the first cache but for one. Along the rows, whose three are 43 KiB of 56 pixels of 64
+channels, a pass over 8 images took 1.17 times as long (Emerald Rapids).
 """
 
 import functools

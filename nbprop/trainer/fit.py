@@ -7,11 +7,13 @@ import time
 
 import numpy as np
 
-from nbprop import backend, layout, shapes
+from nbprop import layout, shapes
 from nbprop import schedule as schedules
 from nbprop.data.batches import Batches, GpuBatches
 from nbprop.data.dataset import Dataset, as_dataset
+from nbprop.defer import Together, run
 from nbprop.ops.update import CHUNK
+from nbprop.repeat import Repeated
 from nbprop.trainer.progress import Progress
 from nbprop.trainer.run_folder import RunFolder
 from nbprop.trainer.totals import GpuTotals, Totals
@@ -20,7 +22,7 @@ __all__ = ["Trainer", "TrainingDiverged"]
 
 
 class TrainingDiverged(ArithmeticError):
-    """A loss or gradient norm was not finite; the weights are those from before the step.
+    """A loss or gradient was not finite; the weights are those from before the step.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ class Trainer:
         Raises
         ------
         TrainingDiverged
-            If a loss or gradient norm is not finite.
+            If a loss or gradient is not finite.
         ValueError
             If data, epochs or batch size cannot be used.
         """
@@ -135,13 +137,17 @@ class Trainer:
         On the GPU the loss is an array there, which waits for the step when `nbprop.to_host` reads it.
         """
         self._steps += 1
-        self.output = self.model.forward(x)
-        loss = self.loss.forward(self.output, target)
-        self.model.backward(self.loss.backward(), input_gradient=False)
+        with Together(self):
+            self.output = run(self.model.forward, x)
+            loss = run(self.loss.forward, self.output, target)
+            gradient = run(self.loss.backward)
+            run(self.model.backward, gradient, input_gradient=False)
+            self._check_gradients()
         if self.device == "cuda":
             return self._end_on_gpu(loss, target)
-        loss = float(loss)
-        if not math.isfinite(loss + self._squared_norm()):
+        loss = loss.item() if isinstance(loss, np.ndarray) else float(loss)
+        if not math.isfinite(loss + sum(self._health.tolist())):
+            self.loss.forward(self.output, target)  # refuses a bad target, as now nothing is put off
             raise self._diverged(x, loss)
         self.optimizer.step()
         return loss
@@ -195,7 +201,7 @@ class Trainer:
             group["lr"] = rate * factor
 
     def _settle(self, device):
-        """Move to the device, and allocate room for the sums of squares of each group's gradient."""
+        """Move to the device, and allocate room for the health of each group's gradient, chunk by chunk."""
         if device is None:
             device = "cuda" if any(layout.on_gpu(p.data) for p in self.model.parameters()) else "cpu"
         else:
@@ -205,23 +211,18 @@ class Trainer:
             self.optimizer.follow()
         ends = np.cumsum([0, *(-(-g["grad"].size // CHUNK) for g in self._groups)]).tolist()
         like = self._groups[0]["grad"] if self._groups else None
-        self._all_squares = layout.empty((ends[-1],), np.float64, like)
-        self._squares = [self._all_squares[a:b] for a, b in itertools.pairwise(ends)]
+        self._health = layout.empty((ends[-1],), np.float64, like)
+        self._checks = [(Repeated("update", "health"), self._health[a:b]) for a, b in itertools.pairwise(ends)]
 
-    def _sum_squares(self):
-        for group, partial in zip(self._groups, self._squares):
-            backend.twin("update", partial).squared_norms(group["grad"], partial)
-
-    def _squared_norm(self):
-        self._sum_squares()
-        return sum(self._all_squares.tolist())
+    def _check_gradients(self):
+        for group, (check, partial) in zip(self._groups, self._checks):
+            check.run(group["grad"], partial)
 
     def _end_on_gpu(self, loss, target):
         """Count the step and update, all without waiting."""
         if self._totals is None:
             self._totals = GpuTotals(False, self.output)
-        self._sum_squares()
-        self._totals.add(loss, self.output, target, self._all_squares)
+        self._totals.add(loss, self.output, target, self._health)
         self.optimizer.step(self._totals.gate)
         return loss
 

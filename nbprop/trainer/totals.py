@@ -48,17 +48,17 @@ class GpuTotals:
         self.counts, self.seen, self._diverged = counts, 0, diverged
         self._ledger = layout.zeros((tally.ENTRIES,), np.float64, like)
         self.gate = self._ledger[tally.GATE : tally.GATE + 1]
-        self._no_squares = self._ledger[:0]
+        self._no_parts = self._ledger[:0]
         self._no_labels = layout.zeros((0,), np.int64, like)
         self._no_outputs = layout.zeros((0, 1), like.dtype, like)
 
-    def add(self, loss, y, target, squares=None):
-        """Count a batch: its loss and, in training, the sums of squares of the gradient, all on the GPU."""
+    def add(self, loss, y, target, parts=None):
+        """Count a batch: its loss and, in training, the `update.health` of the gradient, all on the GPU."""
         if not layout.on_gpu(loss):
             loss = layout.full((1,), loss, np.float64, self._ledger)
         outputs, labels = (y, target) if self.counts else (self._no_outputs, self._no_labels)
-        squares = self._no_squares if squares is None else squares
-        backend.twin("tally", self._ledger).count_step(loss, len(y), squares, outputs, labels, self._ledger)
+        parts = self._no_parts if parts is None else parts
+        backend.twin("tally", self._ledger).count_step(loss, len(y), parts, outputs, labels, self._ledger)
         self.seen += len(y)
 
     def figures(self):

@@ -20,6 +20,14 @@ def _pixels(dtype):
     return np.random.default_rng(2).integers(3, size=(2, 2, 2))
 
 
+def _no_bad_row(dtype):
+    return np.array([[-1.0, -1.0], [3.0, 2.0]])
+
+
+def _bad_row(dtype):
+    return np.array([[-1.0, 4.0], [3.0, 2.0]])
+
+
 def _divisors(dtype):
     return np.array([1.5, 3.0])
 
@@ -33,7 +41,8 @@ CASES = [
     twin("cross_entropy", "check_probabilities", Q, CHECKS),
     *(twin("cross_entropy", "from_labels", a(6, 11), LABELS, WEIGHT, -100, s, *FILLED) for s in (0.0, 0.1)),
     *(twin("cross_entropy", "from_probabilities", a(6, 11), Q, WEIGHT, s, *FILLED) for s in (0.0, 0.1)),
-    twin("cross_entropy", "total", a(43), given(_divisors), a(1, dtype=np.float64)),
+    *(twin("cross_entropy", "total", a(43), given(checks), given(_divisors), a(1, dtype=np.float64))
+      for checks in (_no_bad_row, _bad_row)),
     public("cross_entropy", "cross_entropy_forward", a(6, 11), LABELS, reads=True),
     public("cross_entropy", "cross_entropy_forward", a(6, 11), Q, named={"reduction": "none"}, reads=True),
     public("cross_entropy", "cross_entropy_backward", a(2, 3, 2, 2), given(_pixels), named={"dy": 2.0}, reads=True),

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import backend, layout
+from nbprop import backend, layout, tape
 from nbprop.shapes import check_array, check_same_dtype, check_same_place, check_shape
+
+LAUNCHED = "check_labels", "from_labels", "check_probabilities", "from_probabilities", "total"
 
 __all__ = ["check_options", "cross_entropy_backward", "cross_entropy_forward"]
 
@@ -52,8 +54,8 @@ def cross_entropy_forward(
     """
     logits, target = check_arguments(logits, target)
     weight = check_options(logits, weight, ignore_index, reduction, label_smoothing)
-    loss = evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, buffers(logits, reduction))
-    return loss if reduction == "none" or isinstance(loss, float) else loss.item()
+    p = _evaluate(logits, target, weight, ignore_index, reduction, label_smoothing)
+    return p.losses if reduction == "none" else p.value.item()
 
 
 def cross_entropy_backward(
@@ -86,8 +88,7 @@ def cross_entropy_backward(
     """
     logits, target = check_arguments(logits, target)
     weight = check_options(logits, weight, ignore_index, reduction, label_smoothing)
-    p = buffers(logits, reduction)
-    evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p)
+    p = _evaluate(logits, target, weight, ignore_index, reduction, label_smoothing)
     times(p.dlogits, dy, p.losses, reduction)
     return p.dlogits
 
@@ -130,7 +131,7 @@ def check_options(like, weight, ignore_index, reduction, label_smoothing):
 
 
 def buffers(logits, reduction):
-    """Allocate what `evaluate` fills, beside the logits.
+    """Allocate what `launch` fills, beside the logits.
 
     losses: one per row; rows: a flat view of them. checks[0]: the first bad row of each chunk of rows, or -1.
     checks[1]: what a mean divides by, chunk by chunk. divisors: those, or 1 for the other reductions. value: the loss.
@@ -145,29 +146,36 @@ def buffers(logits, reduction):
                            checks=checks, divisors=divisors, value=layout.zeros((1,), np.float64, logits))
 
 
-def evaluate(logits, target, weight, ignore_index, reduction, label_smoothing, p, refuse=True):
-    """Fill p, from `buffers`, for arrays that `check_arguments` made; return the loss, on the GPU an array of one.
+def _evaluate(logits, target, weight, ignore_index, *options):
+    p = buffers(logits, options[0])
+    launch(backend.twin("cross_entropy", logits), logits, target, weight, ignore_index, *options, p)
+    refuse(target, weight, ignore_index, p)
+    return p
 
-    `refuse` bad targets, which on the GPU waits for it; else their losses there are NaN.
-    """
-    twin = backend.twin("cross_entropy", logits)
+
+def launch(twin, logits, target, weight, ignore_index, reduction, label_smoothing, p):
+    """Fill p, from `buffers`, for arrays that `check_arguments` made. The loss is NaN where `refuse` would raise."""
     if target.dtype == np.int64:
         labels = target if target.ndim == 1 else target.reshape(-1)
         twin.check_labels(labels, weight, ignore_index, p.checks)
-        if refuse and (p.on_gpu or p.checks.item(0) >= 0):
-            _refuse_label(p.checks, target, weight.size, ignore_index)
         twin.from_labels(logits, labels, weight, ignore_index, label_smoothing, p.divisors, p.rows, p.dlogits)
     else:
         if ignore_index >= 0:
             raise ValueError(f"ignore_index is {ignore_index} and target has probabilities, not labels")
         twin.check_probabilities(target, p.checks)
-        if refuse and (p.on_gpu or p.checks.item(0) >= 0):
-            _refuse_probabilities(p.checks, target, p.losses)
         twin.from_probabilities(logits, target, weight, label_smoothing, p.divisors, p.rows, p.dlogits)
-    if reduction == "none":
-        return p.losses
-    twin.total(p.rows, p.divisors, p.value)
-    return p.value if p.on_gpu else p.value.item()
+    if reduction != "none":
+        twin.total(p.rows, p.checks, p.divisors, p.value)
+
+
+def refuse(target, weight, ignore_index, p):
+    """Refuse a bad target by name; on the GPU this waits for it."""
+    if not p.on_gpu and p.checks.item(0) < 0:
+        return
+    if target.dtype == np.int64:
+        _refuse_label(p.checks, target, weight.size, ignore_index)
+    else:
+        _refuse_probabilities(p.checks, target, p.losses)
 
 
 def _refuse_label(checks, target, classes, ignore_index):
@@ -200,6 +208,7 @@ def times(dlogits, dy, losses, reduction):
     """Multiply dlogits by the gradient by the loss, in place."""
     if isinstance(dy, float) and dy == 1:
         return
+    tape.flush()  # NumPy multiplies what is there
     if reduction == "none" and not isinstance(dy, (int, float)):
         dy = layout.gpu().as_array(dy) if layout.on_gpu(dy) else np.asarray(dy, losses.dtype)
         if dy.ndim:

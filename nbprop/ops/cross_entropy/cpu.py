@@ -10,13 +10,19 @@ from nbprop import jit
 from nbprop.ops.exponentials import exponentials
 from nbprop.ops.flat import rows, share, tasks
 from nbprop.ops.vecmath import log, maximum
+from nbprop.tape import launches
 
 
-@jit.kernel
+@launches
 def check_labels(labels, weight, ignore_index, checks):
+    _check_labels(labels, weight, ignore_index, checks, 1)
+
+
+@jit.driver
+def _check_labels(labels, weight, ignore_index, checks, task, tasks):
     """For each chunk of rows, fill checks with the first that has a bad label, or -1, and all weights' sum."""
     K = checks.shape[1]
-    for k in range(K):
+    for k in range(*share(K, task, tasks)):
         bad, total = -1, 0.0
         for r in range(labels.size * k // K, labels.size * (k + 1) // K):
             t = labels[r]
@@ -29,15 +35,16 @@ def check_labels(labels, weight, ignore_index, checks):
         checks[0, k], checks[1, k] = bad, total
 
 
+@launches
 def check_probabilities(target, checks):
-    _check_probabilities(rows(target), checks)
+    _check_probabilities(rows(target), checks, 1)
 
 
-@jit.kernel
-def _check_probabilities(target, checks):
+@jit.driver
+def _check_probabilities(target, checks, task, tasks):
     """For each chunk of rows, fill checks with the first that is no distribution, or -1, and the rows' number."""
     N, K = len(target), checks.shape[1]
-    for k in range(K):
+    for k in range(*share(K, task, tasks)):
         bad = -1
         for r in range(N * k // K, N * (k + 1) // K):
             lowest, total = _lowest_and_sum(target[r])
@@ -46,10 +53,18 @@ def _check_probabilities(target, checks):
         checks[0, k], checks[1, k] = bad, N * (k + 1) // K - N * k // K
 
 
-@jit.kernel
-def total(losses, divisors, value):
+@launches
+def total(losses, checks, divisors, value):
+    _total(losses, checks, divisors, value, 1)
+
+
+@jit.driver
+def _total(losses, checks, divisors, value, task, tasks):
     scale = _scale(divisors)
     value[0] = _sum(losses) * scale if scale != 0 else np.nan
+    for k in range(checks.shape[1]):
+        if checks[0, k] >= 0:
+            value[0] = np.nan
 
 
 @jit.kernel(reassoc=True)
@@ -100,6 +115,10 @@ def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, 
             losses[r] = 0
             d[:] = 0
             continue
+        if t < 0 or t >= weight.size:  # the caller refuses it when all is done
+            losses[r] = np.nan
+            d[:] = np.nan
+            continue
         highest, total = exponentials(z, d)
         log_total = log(total)
         q = sharp * weight[t]
@@ -117,6 +136,7 @@ def _labels_rows(logits, labels, weight, ignore_index, sharp, smooth, divisors, 
         d[t] -= scale * q
 
 
+@launches
 def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors, losses, dlogits):
     z, d = rows(logits), rows(dlogits)
     numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], divisors
@@ -154,6 +174,7 @@ def _distribution_rows(logits, target, weight, sharp, smooth, divisors, losses, 
         losses[r] = _distribution_row(logits[r], target[r], weight, sharp, smooth, scale, dlogits[r])
 
 
+@launches
 def from_probabilities(logits, target, weight, label_smoothing, divisors, losses, dlogits):
     z, q, d = rows(logits), rows(target), rows(dlogits)
     numbers = 1.0 - label_smoothing, label_smoothing / z.shape[1], divisors

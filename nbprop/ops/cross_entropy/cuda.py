@@ -23,8 +23,8 @@ def check_probabilities(target, checks):
     _check_probabilities(gpu.THREADS)[checks.shape[1], gpu.THREADS](rows(target), checks)
 
 
-def total(losses, divisors, value):
-    _total(gpu.THREADS)[1, gpu.THREADS](losses, divisors, value)
+def total(losses, checks, divisors, value):
+    _total(gpu.THREADS)[1, gpu.THREADS](losses, checks, divisors, value)
 
 
 def from_labels(logits, labels, weight, ignore_index, label_smoothing, divisors, losses, dlogits):
@@ -113,11 +113,14 @@ def _total(threads):
     sum_of = gpu.reduction(gpu.add, threads, np.float64)
 
     @gpu.kernel
-    def total(losses, divisors, value):
+    def total(losses, checks, divisors, value):
         whole = sum_of(gpu.thread_sum(losses, threads))
         if cuda.threadIdx.x == 0:
             scale = _scale(divisors)
             value[0] = whole * scale if scale != 0 else math.nan
+            for k in range(checks.shape[1]):
+                if checks[0, k] >= 0:
+                    value[0] = math.nan
 
     return total
 

@@ -41,12 +41,12 @@ def _check_probabilities(target, checks):
 
 
 @jit.reference
-def total(losses, divisors, value):
+def total(losses, checks, divisors, value):
     scale = _scale(divisors)
     value[0] = 0
     for r in range(losses.size):
         value[0] += losses[r]
-    value[0] = value[0] * scale if scale else math.nan
+    value[0] = value[0] * scale if scale and checks[0].max() < 0 else math.nan
 
 
 @jit.reference
@@ -66,6 +66,10 @@ def _from_labels(logits, labels, weight, ignore_index, label_smoothing, scale, l
         losses[r] = 0
         dlogits[r] = 0
         if labels[r] == ignore_index:
+            continue
+        if labels[r] < 0 or labels[r] >= C:
+            losses[r] = math.nan
+            dlogits[r] = math.nan
             continue
         log_p = _log_softmax(logits[r])
         p = np.exp(log_p)

@@ -5,10 +5,10 @@ from nbprop.ops.tally.ledger import enter
 
 
 @jit.kernel
-def count_step(value, rows, squares, y, target, ledger):
+def count_step(value, rows, parts, y, target, ledger):
     health = value[0]
-    for k in range(squares.size):
-        health += squares[k]
+    for k in range(parts.size):
+        health += parts[k]
     correct = 0
     for r in range(target.size):
         best = 0

@@ -9,8 +9,8 @@ from nbprop.gpu import cuda
 from nbprop.ops.tally.ledger import enter
 
 
-def count_step(value, rows, squares, y, target, ledger):
-    _count_step(gpu.THREADS)[1, gpu.THREADS](value, rows, squares, y, target, ledger)
+def count_step(value, rows, parts, y, target, ledger):
+    _count_step(gpu.THREADS)[1, gpu.THREADS](value, rows, parts, y, target, ledger)
 
 
 @functools.cache
@@ -18,8 +18,8 @@ def _count_step(threads):
     sum_of = gpu.reduction(gpu.add, threads, np.float64)
 
     @gpu.kernel
-    def count_step(value, rows, squares, y, target, ledger):
-        health = value[0] + sum_of(gpu.thread_sum(squares, threads))
+    def count_step(value, rows, parts, y, target, ledger):
+        health = value[0] + sum_of(gpu.thread_sum(parts, threads))
         mine = 0.0
         for r in range(cuda.threadIdx.x, target.size, threads):
             best = 0

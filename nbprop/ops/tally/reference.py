@@ -7,9 +7,9 @@ from nbprop.ops.tally import BAD_LOSS, BAD_STEP, CORRECT, GATE, LOSS, STEPS
 
 
 @jit.reference
-def count_step(value, rows, squares, y, target, ledger):
-    """Add a step of `rows` rows: its loss value[0], the sums of squares of its gradient, y (N, C) and labels."""
-    health = value[0] + squares.sum()
+def count_step(value, rows, parts, y, target, ledger):
+    """Add a step of `rows` rows: its loss value[0], what `update.health` says of its gradient, y (N, C) and labels."""
+    health = value[0] + parts.sum()
     for r in range(target.size):
         if y[r].argmax() == target[r]:
             ledger[CORRECT] += 1

@@ -1,4 +1,4 @@
-"""Steps of SGD, Adam and AdamW, in place, over flat vectors of parameters; and the norm of a gradient."""
+"""Steps of SGD, Adam and AdamW, in place, over flat vectors of parameters; and the norm and health of a gradient."""
 
 import math
 
@@ -9,7 +9,7 @@ from nbprop.shapes import check_array, check_same_dtype, check_shape
 
 __all__ = ["adam_update", "norm", "sgd_momentum_update", "sgd_update"]
 
-CHUNK = 1 << 15  # elements of one partial sum of a norm: fixed, whatever the number of threads
+CHUNK = 1 << 15  # elements of one partial sum: fixed, whatever the number of threads
 
 
 def sgd_update(w, dw, lr, weight_decay=0.0):

@@ -32,9 +32,17 @@ def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, ste
     _run(_adam, w, dw, m, v, _open(gate, w), *numbers)
 
 
+def health(x, partial):
+    _sum_up(_zero_or_nan, x, partial)
+
+
 def squared_norms(x, partial):
+    _sum_up(_square, x, partial)
+
+
+def _sum_up(term, x, partial):
     if partial.size:
-        _squares(gpu.THREADS)[partial.size, gpu.THREADS](x, partial, -(-x.size // partial.size))
+        _sums(term, gpu.THREADS)[partial.size, gpu.THREADS](x, partial, -(-x.size // partial.size))
 
 
 def _run(kernel, w, *arguments):
@@ -83,19 +91,29 @@ def _adam(w, dw, m, v, gate, beta1, fresh1, beta2, fresh2, kept, weight_decay, r
         w[i] = kept * w[i] - rate * mean / (math.sqrt(square) * root + eps)
 
 
+@gpu.device
+def _zero_or_nan(x):
+    return 0.0 if math.isfinite(x) else math.nan
+
+
+@gpu.device
+def _square(x):
+    return np.float64(x) * np.float64(x)
+
+
 @functools.cache
-def _squares(threads):
-    """Make the kernel in which block k sums the squares of chunk k in float64."""
+def _sums(term, threads):
+    """Make the kernel in which block k sums a term for each entry of chunk k in float64."""
     total = gpu.reduction(gpu.add, threads, np.float64)
 
     @gpu.kernel
-    def squares(x, partial, chunk):
+    def sums(x, partial, chunk):
         k = cuda.blockIdx.x
         mine = 0.0
         for i in range(np.int64(k) * chunk + cuda.threadIdx.x, min((k + 1) * np.int64(chunk), x.size), threads):
-            mine += np.float64(x[i]) * np.float64(x[i])
+            mine += term(x[i])
         mine = total(mine)
         if cuda.threadIdx.x == 0:
             partial[k] = mine
 
-    return squares
+    return sums

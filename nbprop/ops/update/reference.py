@@ -44,6 +44,17 @@ def adam_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, ste
 
 
 @jit.reference
+def health(x, partial):
+    """Fill partial with 0, or NaN for a chunk of x with an entry that is not finite."""
+    chunk = -(-x.size // max(partial.size, 1))
+    for k in range(partial.size):
+        partial[k] = 0
+    for i in range(x.size):
+        if not math.isfinite(x[i]):
+            partial[i // chunk] = math.nan
+
+
+@jit.reference
 def squared_norms(x, partial):
     chunk = -(-x.size // max(partial.size, 1))
     for k in range(partial.size):
