@@ -3,9 +3,9 @@
 Each pass cuts memory alike (see cut.py), and tasks share out the chunks. Where there are blocks enough, as with an
 instance norm's images, a task takes whole ones and does two passes over each: the second finds it in the cache.
 
-Sums run over a block of tiles in the
-dtype of x, and over blocks, chunks and channels of a group in float64. Deviations are taken from the mean of all
-that came before: the rounding of a block's moments is then at most as large as that of the variance they join.
+Sums run over a block of tiles in the dtype of x, and over blocks, chunks and channels of a group in float64.
+Deviations are taken from the mean of all that came before: the rounding of a block's moments is then at most as large
+as that of the variance they join.
 """
 
 from types import SimpleNamespace
@@ -248,19 +248,28 @@ def _scale_run(x, centre, scale, shift, added, floor, y):
             o[j] = floor if v < floor else v  # NaN stays
 
 
+@jit.scalar
+def _own(t, begin, size):
+    """Return the chunk, of those from `begin` on, whose tiles are made for all of t's block (0.9 us, 64 channels)."""
+    return max(begin, t - t % size[4])
+
+
 @jit.kernel
-def _forward_chunk(t, x, weight, bias, mean, rstd, added, floor, y, size, tiles):
-    b, start, stop = _bounds(size, t)
-    centre, scale, shift = tiles[t, 0], tiles[t, 1], tiles[t, 2]
-    _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
-    _scale_run(x[start:stop], centre, scale, shift, _part(added, start, stop), floor, y[start:stop])
+def _forward_several(begin, end, x, weight, bias, mean, rstd, added, floor, y, size, tiles):
+    """Fill y in the chunks begin .. end - 1."""
+    for t in range(begin, end):
+        b, start, stop = _bounds(size, t)
+        own = _own(t, begin, size)
+        centre, scale, shift = tiles[own, 0], tiles[own, 1], tiles[own, 2]
+        if t == own:
+            _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
+        _scale_run(x[start:stop], centre, scale, shift, _part(added, start, stop), floor, y[start:stop])
 
 
 @jit.driver
 def _forward_chunks(x, weight, bias, mean, rstd, added, floor, y, size, tiles, task, tasks):
     begin, end = share(len(tiles), task, tasks)
-    for t in range(begin, end):
-        _forward_chunk(t, x, weight, bias, mean, rstd, added, floor, y, size, tiles)
+    _forward_several(begin, end, x, weight, bias, mean, rstd, added, floor, y, size, tiles)
 
 
 def _floor(relu, x):
@@ -294,8 +303,7 @@ def _forward_blocks(x, weight, bias, eps, divisor, added, floor, mean, variance,
             _moments_chunk(t, x, size, tiles, partials)
         _join_chunks(b, size, partials, mean, variance)
         _divide(b, variance, eps, divisor, rstd, pull)
-        for t in range(b * K, (b + 1) * K):
-            _forward_chunk(t, x, weight, bias, mean, rstd, added, floor, y, size, tiles)
+        _forward_several(b * K, (b + 1) * K, x, weight, bias, mean, rstd, added, floor, y, size, tiles)
 
 
 @launches
@@ -343,14 +351,22 @@ def _add_products(dy, x, relu, centre, scale, shift, sums, products):
 
 
 @jit.kernel
-def _sums_chunk(t, dy, x, weight, bias, mean, rstd, relu, size, tiles, partials):
-    """Fill chunk t's partials with its sums of dy and dy (x - mean), per channel."""
+def _sums_several(begin, end, dy, x, weight, bias, mean, rstd, relu, size, tiles, partials):
+    """Fill the partials of the chunks begin .. end - 1 with their sums of dy and dy (x - mean), per channel."""
+    for t in range(begin, end):
+        b, own = t // size[4], _own(t, begin, size)
+        if t == own:
+            _forward_tile(weight, bias, mean[b], rstd[b], tiles[own, 0], tiles[own, 1], tiles[own, 2])
+        _sums_chunk(t, dy, x, mean[b], relu, size, tiles[own], partials[t])
+
+
+@jit.kernel
+def _sums_chunk(t, dy, x, mean, relu, size, tiles, partials):
     C, T = size[2], size[3]
-    D = C // mean.shape[1]
-    b, start, stop = _bounds(size, t)
-    centre, scale, shift, sums, products = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3], tiles[t, 4]
-    _forward_tile(weight, bias, mean[b], rstd[b], centre, scale, shift)
-    partials[t] = 0
+    D = C // mean.size
+    _, start, stop = _bounds(size, t)
+    centre, scale, shift, sums, products = tiles[0], tiles[1], tiles[2], tiles[3], tiles[4]
+    partials[:] = 0
     for at in range(start, stop, _BLOCK * T):
         last = min(at + _BLOCK * T, stop)
         sums[:] = 0
@@ -358,18 +374,17 @@ def _sums_chunk(t, dy, x, weight, bias, mean, rstd, relu, size, tiles, partials)
         _add_products(dy[at:last], x[at:last], relu, centre, scale, shift, sums, products)
         _fold(sums, C)
         _fold(products, C)
-        for g in range(mean.shape[1]):
+        for g in range(mean.size):
             for c in range(g * D, (g + 1) * D):
                 s = np.float64(sums[c])
-                partials[t, 0, c] += s
-                partials[t, 1, c] += products[c] - (mean[b, g] - centre[c]) * s
+                partials[0, c] += s
+                partials[1, c] += products[c] - (mean[g] - centre[c]) * s
 
 
 @jit.driver
 def _sums_chunks(dy, x, weight, bias, mean, rstd, relu, size, tiles, partials, task, tasks):
     begin, end = share(len(tiles), task, tasks)
-    for t in range(begin, end):
-        _sums_chunk(t, dy, x, weight, bias, mean, rstd, relu, size, tiles, partials)
+    _sums_several(begin, end, dy, x, weight, bias, mean, rstd, relu, size, tiles, partials)
 
 
 @jit.kernel
@@ -447,19 +462,22 @@ def _input_run(dy, x, relu, centre, scale, shift, slope, rest, dx):
 
 
 @jit.kernel
-def _input_chunk(t, dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, size, tiles):
+def _input_several(begin, end, dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, size, tiles):
+    """Fill dx in the chunks begin .. end - 1."""
     m = max(size[1] * (size[2] // mean.shape[1]), 1)
-    b, start, stop = _bounds(size, t)
-    _input_tile(weight, bias, mean, rstd, pull, sums, b, fixed, m, tiles[t])
-    centre, scale, shift, slope, rest = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3], tiles[t, 4]
-    _input_run(dy[start:stop], x[start:stop], relu, centre, scale, shift, slope, rest, dx[start:stop])
+    for t in range(begin, end):
+        b, start, stop = _bounds(size, t)
+        own = _own(t, begin, size)
+        if t == own:
+            _input_tile(weight, bias, mean, rstd, pull, sums, b, fixed, m, tiles[own])
+        centre, scale, shift, slope, rest = tiles[own, 0], tiles[own, 1], tiles[own, 2], tiles[own, 3], tiles[own, 4]
+        _input_run(dy[start:stop], x[start:stop], relu, centre, scale, shift, slope, rest, dx[start:stop])
 
 
 @jit.driver
 def _input_chunks(dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, size, tiles, task, tasks):
     begin, end = share(len(tiles), task, tasks)
-    for t in range(begin, end):
-        _input_chunk(t, dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, size, tiles)
+    _input_several(begin, end, dy, x, weight, bias, mean, rstd, pull, sums, fixed, relu, dx, size, tiles)
 
 
 @launches
@@ -474,11 +492,10 @@ def _backward_blocks(dy, x, weight, bias, mean, rstd, pull, relu, sums, dx, size
     begin, end = share(size[0], task, tasks)
     K = size[4]
     for b in range(begin, end):
-        for t in range(b * K, (b + 1) * K):
-            _sums_chunk(t, dy, x, weight, bias, mean, rstd, relu, size, tiles, partials)
+        first, last = b * K, (b + 1) * K
+        _sums_several(first, last, dy, x, weight, bias, mean, rstd, relu, size, tiles, partials)
         _add_chunks(b, size, partials, sums)
-        for t in range(b * K, (b + 1) * K):
-            _input_chunk(t, dy, x, weight, bias, mean, rstd, pull, sums, False, relu, dx, size, tiles)
+        _input_several(first, last, dy, x, weight, bias, mean, rstd, pull, sums, False, relu, dx, size, tiles)
 
 
 @launches
