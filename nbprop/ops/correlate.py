@@ -18,6 +18,7 @@ __all__ = ["memory", "panel_width", "panels_size", "plan", "settle"]
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
 _PANEL = dense.L1 * 3 // 4
+_SQUARE = 16  # rows of a slice come in so many: an input gradient's are transposed in squares of a vector's length
 # Rows of a block up to which weights in whole panels are read in place. Else who sweeps a panel copies it first: rows
 # of all channels lie far apart, and share a few sets of the caches. Speed of linear layers of 512 and 784 inputs and
 # 512 outputs, copied to in place: 16 rows 0.9, 32 1.05, 64 1.1 to 1.2, 128 1.1 to 1.3 (Zen 3).
@@ -61,7 +62,7 @@ def plan(p, dtype, threads):
     taps, run = 1 if _merged(p) else p.KW, _run(p)
     khb = max(1, _PANEL // max(taps * run * width, 1))
     slices = -(-taps * run * width // _PANEL)
-    runb = max(64, -(-run // slices)) if slices > 1 else run
+    runb = max(64, -(-run // (slices * _SQUARE)) * _SQUARE) if slices > 1 else run
     return p, mr, nv, _tables(p, mr), min(khb, max(p.KH, 1)), max(runb, 1)
 
 
@@ -197,14 +198,9 @@ def _driver(kw):
                     ahead, ask = dense.ahead_of(numbers, after, rows * slices * unit)
                     ahead += ((item - begin) * rows * slices - regions[first, 0]) * ask
                 width, index = min(end * P, p.OG) - panel * P, g * panels + panel
-                weights, w0, row = w, index * step, ldw
-                if room.size > 0:
-                    weights, w0, row = room, 0, P
-                    if held != index:
-                        _fill(w, ldw, numbers, g, panel * P, width, room, P, L, bias)
-                        held = index
-                sweep(x, a0, a_rows, weights, w0, row, bias, o, y, y0, c_rows, regions[first:last], width, P, p, khb,
-                      runb, floor, ahead, ask, micro)
+                sweep(x, a0, a_rows, w, index * step, ldw, bias, o, y, y0, c_rows, regions[first:last], width, P, p,
+                      khb, runb, floor, ahead, ask, micro, room, held != index, numbers, g, panel * P, L)
+                held = index
                 if gated:
                     _gate_pixels(y, y0, c_rows, regions[first:last], width, gate)
             begin = take(waiting, units, task, tasks) * unit
@@ -216,13 +212,13 @@ _take_panel = simd.take_panel(False)
 
 
 @jit.kernel(from_python=False)
-def _fill(w, ldw, numbers, g, c, width, room, P, L, bias):
-    """Fill a room with a panel of a group, the channels from c on."""
+def _fill(w, ldw, numbers, g, c, k, count, width, room, P, L, bias):
+    """Fill a room with a panel of a group, the channels from c on: of each tap `count` rows from k on."""
     p, phase = dense.fields(numbers), numbers[numbers.size - _FORWARD.size :]
     if phase[3]:
-        exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG, p.CG, c, width, room, 0, P, L)
+        exchange_panel(w, phase, p.OG, p.G * p.CG, g * p.CG + k, count, c, width, room, 0, P, L)
     else:
-        _take_panel(w, g * p.OG + c, ldw, room, P, p.KH * p.KW * p.CG, bias, 0, width)
+        _take_panel(w, k * ldw + g * p.OG + c, ldw, room, P, p.KH * p.KW * count, bias, 0, width)
 
 
 @jit.kernel(from_python=False)
@@ -240,12 +236,24 @@ def _gate_pixels(y, y0, c_rows, regions, width, gate):
 
 @jit.kernel(from_python=False)
 def _sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask,
-           micro):
-    """Sweep a panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another."""
-    merged = p.DW == 1 and p.G == 1
+           micro, room, fresh, numbers, g, c, L):
+    """Sweep a panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another.
+
+    What is to be copied first is, if there is one tap, copied slice by slice: each is in the first cache then. The
+    whole panel before, 784 to 512 features of 128 rows took 1.05 times as long, 4096 to 256 of 64 1.3 (Emerald Rapids).
+    """
+    merged, copied = p.DW == 1 and p.G == 1, room.size > 0
+    by_slices = copied and p.KH * p.KW == 1
+    weights, row = w, ldw
+    if copied:
+        weights, w0, row = room, 0, P
     rows = regions[regions.shape[0] - 1, 1] - regions[0, 0]
     for slice_h in range(0, max(p.KH, 1), khb):
         for slice_k in range(0, max(p.KW * p.CG if merged else p.CG, 1), runb):
+            skipped = slice_k if by_slices else 0
+            if by_slices or (copied and fresh and slice_h == 0 and slice_k == 0):
+                rows_of_tap = min(runb, p.CG - slice_k) if by_slices else p.CG
+                _fill(w, ldw, numbers, g, c, skipped, rows_of_tap, width, room, P, L, bias)
             for region in range(regions.shape[0]):
                 first, last, kh0, kh1, kw0, kw1 = regions[region]
                 taps = 1 if merged else kw1 - kw0
@@ -262,7 +270,7 @@ def _sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P,
                 if begins:
                     init, i0, si = bias, o, 0
                 at, sx = a0 + (kh * p.DH * p.W + kw0 * p.DW) * p.C + k, p.DH * p.W * p.C
-                b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k) * ldw, p.KW * p.CG * ldw, p.CG * ldw
-                multiply(micro, first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, w, b0, sb, sc, ldw,
-                        init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * ask, ask)
+                b0, sb, sc = w0 + ((kh * p.KW + kw0) * p.CG + k - skipped) * row, p.KW * p.CG * row, p.CG * row
+                multiply(micro, first, last, x, at, a_rows, high, taps, count, sx, p.DW * p.C, 1, weights, b0, sb, sc,
+                        row, init, i0, si, y, y0, c_rows, width, lowest, x, ahead + first * ask, ask)
             ahead += rows * ask

@@ -107,7 +107,7 @@ def sweep(kw):
 
     @jit.kernel
     def sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P, p, khb, runb, floor, ahead, ask,
-              micro):
+              micro, room, fresh, numbers, g, c, L):
         sh, sw, far = p.DH * p.W * p.C, p.DW * p.C, p.N * p.H * p.W * p.C > _FAR
         for region in range(regions.shape[0]):
             first, last, kh0, kh1, kw0, kw1 = regions[region]
