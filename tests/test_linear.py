@@ -79,8 +79,8 @@ def passes(n, k, o):
     y = linear_forward(x, w)
     return y, linear_backward_input(y, w), *linear_backward_weight(y, x)
 def run():
-    return (*passes(128, 337, 27), *passes(64, 400, 811), *passes(1500, 28, 31), *passes(1, 1300, 811),
-            *passes(2, 1300, 811))
+    return (*passes(128, 337, 27), *passes(64, 400, 811), *passes(1500, 28, 31), *passes(300, 400, 10),
+            *passes(1, 1300, 811), *passes(2, 1300, 811))
 """)
 
 

@@ -125,10 +125,10 @@ def _sums(plan):
 
 
 def _rooms(plan):
-    """Return the elements of a task's block and of its panel with P zeros, on cache lines of their own."""
+    """Return the elements of a task's block and of its panel with P more and P zeros, on cache lines of their own."""
     p, P = plan.p, plan.P
     rows, columns = _extent(p, p.RB)
-    return tuple(-(-size // 16) * 16 for size in (p.NB * rows * columns * plan.pitch + P, p.NB * p.RB * p.OW * P + P))
+    return tuple(-(-size // 16) * 16 for size in (p.NB * rows * columns * plan.pitch + P, (p.NB * p.RB * p.OW + 2) * P))
 
 
 def memory(p, dtype):
@@ -146,10 +146,12 @@ def settle(p, dtype, scratch):
     p, chunks, (block, panel) = made.p, made.chunks, _rooms(made)
     if not dense.blocks(p):
         return _clear
-    tasks = min(dense.worth_threads(dense.operations(p)), chunks * p.G * -(-p.OG // made.P))
+    tasks = dense.worth_threads(dense.operations(p))
+    parts = _parts(made, tasks)
+    tasks = min(tasks, parts * chunks * p.G * -(-p.OG // made.P))
     size, each = tasks * (block + panel), _sums(made)
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
-                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks),
+                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks), made.mr, parts,
                  product(made.mr, made.nv, dtype, made.together), queue(tasks), tasks)
     return in_chunks(_outer_items, arguments, chunks, p.G * p.OG, scratch[size : size + chunks * each], tasks)
 
@@ -171,6 +173,14 @@ def in_chunks(driver, arguments, chunks, channels, scratch, tasks):
     return run
 
 
+def _parts(plan, tasks):
+    """Return how many parts a single tap's channels are shared out in, where there are few panels and chunks."""
+    p, items = plan.p, plan.chunks * -(-plan.p.OG // plan.P)
+    if p.G * p.KH * p.KW > 1 or tasks == 1:
+        return 1
+    return max(1, min(-(-_ITEMS * tasks // items), plan.a_rows.size // plan.mr))
+
+
 def _unit(plan, tasks):
     """Return how many panels of a chunk are one item: those of a chunk with a single block share its copy anyhow."""
     p, chunks = plan.p, plan.chunks
@@ -189,8 +199,11 @@ def _clear(x, dy, dw, db):
 
 
 @jit.kernel
-def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
-    """Copy what a block reads: rows h0 .. of x and as many columns, with zeros beyond the image's edges."""
+def _copy_block(x, p, n0, h0, images, rows, columns, c, channels, block, pitch):
+    """Copy what a block reads: rows h0 .. of x and as many columns, with zeros beyond the image's edges.
+
+    Of each pixel that are so many channels from c on.
+    """
     left, begin = min(max(p.LEFT, 0), columns), max(-p.LEFT, 0)
     inside = max(min(p.W - begin, columns - left), 0)
     for line in range(images * rows):
@@ -200,11 +213,11 @@ def _copy_block(x, p, n0, h0, images, rows, columns, block, pitch):
             continue
         simd.clear(block, at, left * pitch)
         source, at = (((n0 + line // rows) * p.H + h) * p.W + begin) * p.C, at + left * pitch
-        if pitch == p.C:
+        if pitch == channels:
             simd.copy(x, source, block, at, inside * pitch)
         else:
             for q in range(inside):
-                simd.copy(x, source + q * p.C, block, at + q * pitch, p.C)
+                simd.copy(x, source + q * p.C + c, block, at + q * pitch + c, channels)
         simd.clear(block, at + inside * pitch, (columns - left - inside) * pitch)
 
 
@@ -212,36 +225,42 @@ _take_panel = simd.take_panel(True)
 
 
 @jit.driver
-def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit, micro,
-                waiting, task, tasks):
+def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit, mr,
+                parts, micro, waiting, task, tasks):
     p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
     panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
     count = (p.N + p.NB - 1) // p.NB * bands
     columns = (p.OW - 1) * p.SW + (p.KW - 1) * p.DW + 1
-    block, panel, zeros = rooms[task, :split], rooms[task, split:], rooms[task, rooms.shape[1] - P :]
+    block, panel = rooms[task, :split], rooms[task, split:]
+    zeros, unused = rooms[task, rooms.shape[1] - P :], rooms[task, rooms.shape[1] - 2 * P :]
     simd.clear(zeros, 0, P)
     units = (p.G * panels + unit - 1) // unit
-    item, held = take(waiting, chunks * units, task, tasks), -1
-    while item < chunks * units:
-        following = upcoming(waiting, chunks * units, task, tasks)
-        chunk, first = item // units, item % units * unit
+    items = chunks * parts * units
+    item, held = take(waiting, items, task, tasks), -1
+    while item < items:
+        following = upcoming(waiting, items, task, tasks)
+        chunk, portion, first = item // units // parts, item // units % parts, item % units * unit
         last = min(first + unit, p.G * panels)
         sums, bias_sums = dw_sums[chunk * each :][: each - O], db_sums[chunk * each :][:O]
         begin = first // panels * p.OG + first % panels * P
         end = (last - 1) // panels * p.OG + min((last - 1) % panels * P + P, p.OG)
-        simd.clear(bias_sums, begin, end - begin)
+        tile, tile_end = share(a_rows.size // mr, portion, parts)
+        row, row_end = tile * mr, tile_end * mr
+        c, channels = (row, min(row_end, p.C) - row) if parts > 1 else (0, p.C)
+        if portion == 0:
+            simd.clear(bias_sums, begin, end - begin)
         start, stop = share(count, chunk, chunks)
         for part in range(start, stop):
             n0, band = part // bands * p.NB, part % bands
             images, oh = min(p.NB, p.N - n0), band * p.RB
             n1, n2 = min(p.RB, p.OH - oh), p.OW
             pixels, rows = images * n1 * n2, (n1 - 1) * p.SH + (p.KH - 1) * p.DH + 1
-            if part != held:
-                _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, block, pitch)
-                held = part
+            if part * parts + portion != held:
+                _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, c, channels, block, pitch)
+                held = part * parts + portion
             # What is copied next comes from memory while this is multiplied.
             ahead, ask, after = 0, 0, part + 1 if part + 1 < stop else share(count, following // units, chunks)[0]
-            if after < count and after != held:
+            if after < count and after != part and parts == 1:
                 ahead, ask = dense.ahead_of(numbers, after, a_rows.size * (last - first))
             a0, a1, a2, b1, b2 = rows * columns * pitch, p.SH * columns * pitch, p.SW * pitch, n2 * P, P
             if n2 == 1:  # one column (a linear layer) is a long loop over rows
@@ -250,12 +269,13 @@ def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, 
                 o = index // panels * p.OG + index % panels * P
                 width = min(P, p.OG - index % panels * P)
                 # db on the way: the sum of dy (seed 003, section 3.1.2)
-                _take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, P, pixels, bias_sums, o, width)
+                total, at = (bias_sums, o) if portion == 0 else (unused, 0)
+                _take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, P, pixels, total, at, width)
                 init, i0, si = (zeros, 0, 0) if part == start else (sums, o, 1)
-                multiply(micro, 0, a_rows.size, block, index // panels * p.CG, a_rows, images, n1, n2,
+                multiply(micro, row, row_end, block, index // panels * p.CG, a_rows, images, n1, n2,
                         a0, a1, a2, panel, 0, pixels // images * P, b1, b2, init, i0, si, sums, o, c_rows, width,
                         unbounded, x, ahead + (index - first) * a_rows.size * ask, ask)
-        item = take(waiting, chunks * units, task, tasks)
+        item = take(waiting, items, task, tasks)
 
 
 @jit.driver
