@@ -1,4 +1,4 @@
-"""A container's launches put off until Python has been through all its layers, and then replayed in one go.
+"""A container's launches, or a training step's, put off until Python has been through it, and then replayed in one go.
 
 Python between two large kernels finds its caches swept: every stretch of it costs some 30 us beside the 6 of its work
 (Emerald Rapids; resnet20 has 190 of them in a step of 75 ms). In one piece it is done in the time of its work.
@@ -6,6 +6,7 @@ Python between two large kernels finds its caches swept: every stretch of it cos
 Nothing else changes: layers check, choose and remember as ever, in the same order. But while launches are put off what
 arrays hold is not there yet, so that only passes which leave it to drivers may run: those that are marked. Before all
 others, before any driver that is called as such, and before a copy that `layout` makes, what was put off is done.
+A loss that is put off cannot say its value: it returns the array that will hold it.
 """
 
 import functools
@@ -28,8 +29,8 @@ def looks_not(method):
 class Together:
     """Inside this `with` launches are put off, unless they are already: what began does them all at its end.
 
-    It gives whether it began. No container is inside itself: if it began what is put off, an interrupt (Ctrl-C) came
-    in the way of the end.
+    It is entered with whether it began. `container` is what the launches are of; no container is inside itself: if it
+    began what is put off, an interrupt (Ctrl-C) came in the way of the end.
     """
 
     __slots__ = ("_begun", "_container")

@@ -40,8 +40,9 @@ def _strip(p, itemsize, lines):
     """
     apart = p.C * itemsize
     sets = min(_SETS * 64 // (apart & -apart), _SETS)
-    strips = (p.W - 1) // max(_WAYS * sets // (2 * lines), _FEWEST) + 1
-    return (p.W - 1) // strips + 1
+    most = max(_WAYS * sets // (2 * lines), _FEWEST)
+    strips = max((p.W + most - 1) // most, 1)
+    return max((p.W + strips - 1) // strips, 1)
 
 
 @functools.cache
