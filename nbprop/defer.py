@@ -10,6 +10,7 @@ A loss that is put off cannot say its value: it returns the array that will hold
 """
 
 import functools
+import sys
 
 from nbprop import jit, tape
 from nbprop.repeat import surroundings
@@ -29,19 +30,15 @@ def looks_not(method):
 class Together:
     """Inside this `with` launches are put off, unless they are already: what began does them all at its end.
 
-    It is entered with whether it began. `container` is what the launches are of; no container is inside itself: if it
-    began what is put off, an interrupt (Ctrl-C) came in the way of the end.
+    It is entered with whether it began.
     """
 
-    __slots__ = ("_begun", "_container")
-
-    def __init__(self, container):
-        self._container = container
+    __slots__ = ("_begun",)
 
     def __enter__(self):
-        self._begun = own.pending is None or own.pending.container is self._container
+        self._begun = own.pending is None or not _called_by(own.pending.frame)
         if self._begun:
-            tape.put_off(tape.Pending(self._container, surroundings(), jit.replay))
+            tape.put_off(tape.Pending(sys._getframe(1), surroundings(), jit.replay))
         return self._begun
 
     def __exit__(self, *raised):
@@ -50,6 +47,14 @@ class Together:
                 tape.flush()
             finally:
                 tape.put_off(None)
+
+
+def _called_by(frame):
+    """Say whether we are inside the `with` that began; if not, an interrupt (Ctrl-C) came in the way of its end."""
+    caller = sys._getframe(2)
+    while caller is not None and caller is not frame:
+        caller = caller.f_back
+    return caller is not None
 
 
 def puts_off():

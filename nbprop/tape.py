@@ -27,16 +27,16 @@ own = _Own()
 
 
 class Pending:
-    """Spans of tapes that a container puts off, what replays them, and their surroundings, which stay the same.
+    """Spans of tapes that the frame of a `with` puts off, what replays them, and their surroundings, which stay alike.
 
     It holds no array: one that is to go, or the tape, has the spans replayed first (`repeat.Repeated`). That is so for
     what this thread lets go of; what comes from elsewhere, the container holds.
     """
 
-    __slots__ = ("around", "busy", "container", "replay", "spans")
+    __slots__ = ("around", "busy", "frame", "replay", "spans")
 
-    def __init__(self, container, around, replay):
-        self.container, self.around, self.replay = container, around, replay
+    def __init__(self, frame, around, replay):
+        self.frame, self.around, self.replay = frame, around, replay
         self.spans, self.busy = array("q"), False
 
 

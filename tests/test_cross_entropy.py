@@ -116,6 +116,18 @@ def test_large_logits():
     assert cross_entropy_forward(low, np.array([1])) == pytest.approx(103.5, rel=1e-7)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_layer_refuses_bad_targets(reduction):
+    loss = CrossEntropyLoss(reduction=reduction)
+    logits = normal((3, 4), np.float32)
+    for _ in range(4):
+        loss.forward(logits, np.array([0, 3, 1]))
+        with pytest.raises(ValueError, match="target has the label 9 at 1"):
+            loss.forward(logits, np.array([0, 9, 1]))
+        with pytest.raises(ValueError, match="target has probabilities that sum to 36"):
+            loss.forward(logits, np.full((3, 4), 9, np.float32))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nan_stays_in_its_row(dtype):
     logits = normal((4, 20), dtype)

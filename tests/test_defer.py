@@ -49,7 +49,7 @@ def without(run):
     """Run where no container may put anything off."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (nn.sequential, nn.graph, trainer.fit):
-            patch.setattr(module, "Together", lambda container: contextlib.nullcontext(False))
+            patch.setattr(module, "Together", lambda: contextlib.nullcontext(False))
         return run()
 
 
@@ -289,7 +289,7 @@ def test_an_input_that_is_gone_meanwhile_was_read_before():
     """As with model.forward(batches.pop()), if the first layer does not keep it either."""
     pool, x = nn.AvgPool2d(2), nbprop.layout.channels_last(normal(SHAPE, np.float32))
     expected = [pool.forward(x).copy() for _ in range(4)][-1]
-    with defer.Together(pool):
+    with defer.Together():
         y = pool.forward(x)
         assert len(tape.own.pending.spans) == 2
         del x
@@ -343,6 +343,17 @@ class Halved(nn.CrossEntropyLoss):
 LOSSES = [nn.CrossEntropyLoss, functools.partial(nn.CrossEntropyLoss, label_smoothing=0.1, reduction="sum"), OwnLoss,
           Halved]  # fmt: skip
 LABELS = np.arange(30) % 5
+
+
+def test_losses_of_their_own_are_never_put_off():
+    loss, y = nn.CrossEntropyLoss(reduction="none"), normal((30, 5), np.float32)
+    expected = [loss.forward(y, LABELS).copy() for _ in range(4)][-1]
+    with defer.Together():
+        np.testing.assert_array_equal(loss.forward(y, LABELS), expected)
+        for bad in (np.where(LABELS == 3, 9, LABELS), np.full((30, 5), 9, np.float32)):
+            for _ in range(3):
+                with pytest.raises(ValueError, match="target has"):
+                    loss.forward(y, bad)
 
 
 @pytest.mark.parametrize("groups", [False, True])
@@ -473,6 +484,25 @@ def test_an_interrupt_before_the_end_is_over_with_the_next_pass(monkeypatch):
     assert tape.own.pending is not None
     np.testing.assert_array_equal(model.forward(x), expected)
     assert tape.own.pending is None
+
+
+def test_an_interrupt_of_a_step_is_over_with_the_next_pass(monkeypatch):
+    mine, x = perceptron(nn.CrossEntropyLoss()), normal((30, 20), np.float32)
+    for _ in range(4):
+        mine.step(x, LABELS)
+    expected = mine.model.forward(x).copy()
+
+    def interrupted(together, *raised):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(defer.Together, "__exit__", interrupted)
+        mine.step(x, LABELS)
+    assert tape.own.pending is not None
+    mine.model[2].last[0].y[...] = 0
+    np.testing.assert_array_equal(mine.model.forward(x), expected)
+    assert tape.own.pending is None
+    mine.step(x, LABELS)
 
 
 def test_layers_on_their_own_do_at_once(replays):

@@ -78,7 +78,7 @@ class Graph(Module):
     def forward(self, x):
         x, self._last = self.enter(x)
         values = {"input": x}
-        with Together(self):
+        with Together():
             for node in self.order:
                 if node.name not in self.adders.values():  # those run with the addition behind them
                     values[node.name] = self._run(node, values)
@@ -86,7 +86,7 @@ class Graph(Module):
 
     @looks_not
     def backward(self, dy, input_gradient=True):
-        with Together(self) as begun:
+        with Together() as begun:
             gradients, _held = {self.output: dy}, dy if begun else None  # it may lie in another thread's memory
             del dy  # only `gradients` refers to a gradient, and until it is used: its memory is then free again
             for node in reversed(self.order):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nbprop import layout, shapes
+from nbprop import layout, shapes, tape
 from nbprop.defer import looks_not, puts_off
 from nbprop.ops import cross_entropy, pointwise_loss
 from nbprop.repeat import Repeated
@@ -42,10 +42,9 @@ class Loss:
         return value.copy("K") if getattr(self, "reduction", None) == "none" else value.item()
 
     def forward(self, output, target):
-        """Return the loss as a float; for reduction "none" an array of them.
+        """Return the loss as a float, on the GPU an array of one; for reduction "none" an array of them.
 
-        On the GPU, and where launches are put off (see defer.py), it is an array of one, and unchecked: NaN where a
-        target is bad.
+        Cross entropy returns an array of one too where launches are put off (see defer.py), NaN if a target is bad.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define forward(output, target)")
 
@@ -114,12 +113,13 @@ class CrossEntropyLoss(Loss):
         logits, target, p = self.enter(cross_entropy.check_arguments, logits, target)
         self._last = p
         cross_entropy.launch(p.twin, logits, target, *p.options, p.buffers)
-        if self.reduction == "none":
-            return p.buffers.losses
-        if p.buffers.on_gpu or puts_off():
-            return p.buffers.value
+        several = self.reduction == "none"
+        loss = p.buffers.losses if several else p.buffers.value
+        if p.buffers.on_gpu or (puts_off() and not several):
+            return loss
+        tape.flush()
         cross_entropy.refuse(target, *p.options[:2], p.buffers)
-        return p.buffers.value.item()
+        return loss if several else loss.item()
 
     @looks_not
     def backward(self, dy=1.0):

@@ -52,14 +52,14 @@ class Sequential(Module):
     @looks_not
     def forward(self, x):
         y, _ = self.enter(x)  # x is held till the end
-        with Together(self):
+        with Together():
             for layer, relu in self.pairs:
                 y = run(layer.forward, y) if relu is None else relu.adopt(run(layer.forward, y, relu=True))
         return y
 
     @looks_not
     def backward(self, dy, input_gradient=True):
-        with Together(self) as begun:
+        with Together() as begun:
             passed, _held = [dy], dy if begun else None  # it may lie in another thread's memory
             del dy  # each gradient is handed on without a reference left here: its memory is then soon free again
             for i, layer, relu in self.way_back:

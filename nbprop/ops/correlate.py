@@ -18,7 +18,7 @@ __all__ = ["memory", "panel_width", "panels_size", "plan", "settle"]
 # Bytes of one panel's slice that is swept before the next: it is read once per tile, from L1. In L2 (256 KiB) linear
 # layers of 768 to 4096 inputs took a tenth to a third longer, weights in place; convolutions do not mind (Zen 3).
 _PANEL = dense.L1 * 3 // 4
-_SQUARE = 16  # rows of a slice come in so many: an input gradient's are transposed in squares of a vector's length
+_SQUARE = 16  # rows of a slice are a multiple: those of an input gradient are transposed by squares, a vector wide
 # Rows of a block up to which weights in whole panels are read in place. Else who sweeps a panel copies it first: rows
 # of all channels lie far apart, and share a few sets of the caches. Speed of linear layers of 512 and 784 inputs and
 # 512 outputs, copied to in place: 16 rows 0.9, 32 1.05, 64 1.1 to 1.2, 128 1.1 to 1.3 (Zen 3).
@@ -239,8 +239,9 @@ def _sweep(x, a0, a_rows, w, w0, ldw, bias, o, y, y0, c_rows, regions, width, P,
            micro, room, fresh, numbers, g, c, L):
     """Sweep a panel over a block, one slice of the weights (KHB taps, RUNB of a run) after another.
 
-    What is to be copied first is, if there is one tap, copied slice by slice: each is in the first cache then. The
-    whole panel before, 784 to 512 features of 128 rows took 1.05 times as long, 4096 to 256 of 64 1.3 (Emerald Rapids).
+    Panels that are to be copied are copied here. With a single tap each slice is copied when it is swept, and is in the
+    first cache then: with the whole panel copied at first 784 to 512 features of 128 rows took 1.05 times as long, 4096
+    to 256 of 64 rows 1.3 times (Emerald Rapids).
     """
     merged, copied = p.DW == 1 and p.G == 1, room.size > 0
     by_slices = copied and p.KH * p.KW == 1

@@ -125,7 +125,10 @@ def _sums(plan):
 
 
 def _rooms(plan):
-    """Return the elements of a task's block and of its panel with P more and P zeros, on cache lines of their own."""
+    """Return the elements of a task's block, and of its panel with two rows more, on cache lines of their own.
+
+    One is for sums of dy that another task keeps, the other for zeros.
+    """
     p, P = plan.p, plan.P
     rows, columns = _extent(p, p.RB)
     return tuple(-(-size // 16) * 16 for size in (p.NB * rows * columns * plan.pitch + P, (p.NB * p.RB * p.OW + 2) * P))
@@ -147,11 +150,11 @@ def settle(p, dtype, scratch):
     if not dense.blocks(p):
         return _clear
     tasks = dense.worth_threads(dense.operations(p))
-    parts = _parts(made, tasks)
-    tasks = min(tasks, parts * chunks * p.G * -(-p.OG // made.P))
+    cuts = _cuts(made, tasks)
+    tasks = min(tasks, cuts * chunks * p.G * -(-p.OG // made.P))
     size, each = tasks * (block + panel), _sums(made)
     arguments = (each, np.array(p, np.int64), made.a_rows, made.c_rows, made.pitch, made.P,
-                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks), made.mr, parts,
+                 scratch[:size].reshape(tasks, -1), block, chunks, _unit(made, tasks), made.mr, cuts,
                  product(made.mr, made.nv, dtype, made.together), queue(tasks), tasks)
     return in_chunks(_outer_items, arguments, chunks, p.G * p.OG, scratch[size : size + chunks * each], tasks)
 
@@ -173,8 +176,8 @@ def in_chunks(driver, arguments, chunks, channels, scratch, tasks):
     return run
 
 
-def _parts(plan, tasks):
-    """Return how many parts a single tap's channels are shared out in, where there are few panels and chunks."""
+def _cuts(plan, tasks):
+    """Return into how many runs the channels of a single tap are cut, items of their own, where else there are few."""
     p, items = plan.p, plan.chunks * -(-plan.p.OG // plan.P)
     if p.G * p.KH * p.KW > 1 or tasks == 1:
         return 1
@@ -226,7 +229,7 @@ _take_panel = simd.take_panel(True)
 
 @jit.driver
 def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, P, rooms, split, chunks, unit, mr,
-                parts, micro, waiting, task, tasks):
+                cuts, micro, waiting, task, tasks):
     p, unbounded = dense.fields(numbers), x.dtype.type(-np.inf)
     panels, bands, O = (p.OG + P - 1) // P, (p.OH + p.RB - 1) // p.RB, p.G * p.OG
     count = (p.N + p.NB - 1) // p.NB * bands
@@ -235,19 +238,19 @@ def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, 
     zeros, unused = rooms[task, rooms.shape[1] - P :], rooms[task, rooms.shape[1] - 2 * P :]
     simd.clear(zeros, 0, P)
     units = (p.G * panels + unit - 1) // unit
-    items = chunks * parts * units
+    items = chunks * cuts * units
     item, held = take(waiting, items, task, tasks), -1
     while item < items:
         following = upcoming(waiting, items, task, tasks)
-        chunk, portion, first = item // units // parts, item // units % parts, item % units * unit
+        chunk, cut, first = item // units // cuts, item // units % cuts, item % units * unit
         last = min(first + unit, p.G * panels)
         sums, bias_sums = dw_sums[chunk * each :][: each - O], db_sums[chunk * each :][:O]
         begin = first // panels * p.OG + first % panels * P
         end = (last - 1) // panels * p.OG + min((last - 1) % panels * P + P, p.OG)
-        tile, tile_end = share(a_rows.size // mr, portion, parts)
+        tile, tile_end = share(a_rows.size // mr, cut, cuts)
         row, row_end = tile * mr, tile_end * mr
-        c, channels = (row, min(row_end, p.C) - row) if parts > 1 else (0, p.C)
-        if portion == 0:
+        c, channels = (row, min(row_end, p.C) - row) if cuts > 1 else (0, p.C)
+        if cut == 0:
             simd.clear(bias_sums, begin, end - begin)
         start, stop = share(count, chunk, chunks)
         for part in range(start, stop):
@@ -255,12 +258,14 @@ def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, 
             images, oh = min(p.NB, p.N - n0), band * p.RB
             n1, n2 = min(p.RB, p.OH - oh), p.OW
             pixels, rows = images * n1 * n2, (n1 - 1) * p.SH + (p.KH - 1) * p.DH + 1
-            if part * parts + portion != held:
+            if part * cuts + cut != held:
                 _copy_block(x, p, n0, oh * p.SH - p.TOP, images, rows, columns, c, channels, block, pitch)
-                held = part * parts + portion
+                held = part * cuts + cut
             # What is copied next comes from memory while this is multiplied.
-            ahead, ask, after = 0, 0, part + 1 if part + 1 < stop else share(count, following // units, chunks)[0]
-            if after < count and after != part and parts == 1:
+            ahead, ask, after = 0, 0, part + 1
+            if after == stop:
+                after, _ = share(count, following // units // cuts, chunks)
+            if after < count and after != part and cuts == 1:
                 ahead, ask = dense.ahead_of(numbers, after, a_rows.size * (last - first))
             a0, a1, a2, b1, b2 = rows * columns * pitch, p.SH * columns * pitch, p.SW * pitch, n2 * P, P
             if n2 == 1:  # one column (a linear layer) is a long loop over rows
@@ -269,7 +274,7 @@ def _outer_items(x, dy, dw_sums, db_sums, each, numbers, a_rows, c_rows, pitch, 
                 o = index // panels * p.OG + index % panels * P
                 width = min(P, p.OG - index % panels * P)
                 # db on the way: the sum of dy (seed 003, section 3.1.2)
-                total, at = (bias_sums, o) if portion == 0 else (unused, 0)
+                total, at = (bias_sums, o) if cut == 0 else (unused, 0)
                 _take_panel(dy, ((n0 * p.OH + oh) * p.OW) * O + o, O, panel, P, pixels, total, at, width)
                 init, i0, si = (zeros, 0, 0) if part == start else (sums, o, 1)
                 multiply(micro, row, row_end, block, index // panels * p.CG, a_rows, images, n1, n2,

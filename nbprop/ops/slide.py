@@ -21,10 +21,10 @@ from nbprop.ops import simd
 __all__ = ["fits", "sweep"]
 
 _COLUMNS = 7  # columns of the kernel at most: a sum and a pixel of dy for each
-# Lines of a set of the first cache, and sets of lines: a vector of each pixel, 256 bytes apart say, shares few of them.
-# A whole line of 56 such pixels was gone before the next row of taps came to it: by strips of 8 columns 1.16 times as
-# fast, of 14 1.10, of 28 1.04; rows of a block, of 4, 8 or 14, then 1, 1, 0.93 (Emerald Rapids).
-_WAYS, _SETS, _FEWEST = 8, 64, 8
+# A first cache of 32 KiB: 64 sets of 8 lines, each of 64 bytes; and the fewest columns of a strip. One vector of each
+# pixel, 256 bytes apart say, lies in few of the sets: those of a whole row of 56 pixels were gone before the next row
+# of taps came to them. Strips of 28 columns are 1.04 times as fast, of 14 1.10, of 8 1.16 (Emerald Rapids).
+_SETS, _WAYS, _LINE, _FEWEST = 64, 8, 64, 8
 
 
 def fits(p):
@@ -39,7 +39,7 @@ def _strip(p, itemsize, lines):
     So many `lines` of each column do, those of x and one of dy.
     """
     apart = p.C * itemsize
-    sets = min(_SETS * 64 // (apart & -apart), _SETS)
+    sets = min(_SETS * _LINE // (apart & -apart), _SETS)
     most = max(_WAYS * sets // (2 * lines), _FEWEST)
     strips = max((p.W + most - 1) // most, 1)
     return max((p.W + strips - 1) // strips, 1)

@@ -137,7 +137,7 @@ class Trainer:
         On the GPU the loss is an array there, which waits for the step when `nbprop.to_host` reads it.
         """
         self._steps += 1
-        with Together(self):
+        with Together():  # it holds all that goes in, until what is put off is done
             self.output = run(self.model.forward, x)
             loss = run(self.loss.forward, self.output, target)
             gradient = run(self.loss.backward)
@@ -145,9 +145,11 @@ class Trainer:
             self._check_gradients()
         if self.device == "cuda":
             return self._end_on_gpu(loss, target)
-        loss = loss.item() if isinstance(loss, np.ndarray) else float(loss)
+        unchecked = isinstance(loss, np.ndarray)
+        loss = loss.item() if unchecked else float(loss)
         if not math.isfinite(loss + sum(self._health.tolist())):
-            self.loss.forward(self.output, target)  # refuses a bad target, as now nothing is put off
+            if unchecked:
+                self.loss.forward(self.output, target)  # now that nothing is put off it refuses a bad target
             raise self._diverged(x, loss)
         self.optimizer.step()
         return loss

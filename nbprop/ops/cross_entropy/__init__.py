@@ -7,10 +7,9 @@ import numpy as np
 from nbprop import backend, layout, tape
 from nbprop.shapes import check_array, check_same_dtype, check_same_place, check_shape
 
-LAUNCHED = "check_labels", "from_labels", "check_probabilities", "from_probabilities", "total"
-
 __all__ = ["check_options", "cross_entropy_backward", "cross_entropy_forward"]
 
+LAUNCHED = "check_labels", "from_labels", "check_probabilities", "from_probabilities", "total"  # by `launch`
 _CHUNK, _CHUNKS = 1 << 11, 64  # rows that one block of the GPU checks, and the most blocks that share the work
 
 
@@ -154,7 +153,7 @@ def _evaluate(logits, target, weight, ignore_index, *options):
 
 
 def launch(twin, logits, target, weight, ignore_index, reduction, label_smoothing, p):
-    """Fill p, from `buffers`, for arrays that `check_arguments` made. The loss is NaN where `refuse` would raise."""
+    """Fill p, from `buffers`, for arrays that `check_arguments` made. The total is NaN where `refuse` would raise."""
     if target.dtype == np.int64:
         labels = target if target.ndim == 1 else target.reshape(-1)
         twin.check_labels(labels, weight, ignore_index, p.checks)

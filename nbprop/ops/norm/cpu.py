@@ -160,7 +160,7 @@ def _scale_run(x, centre, scale, shift, added, floor, y):
 
 @jit.scalar
 def _own(t, begin, size):
-    """Return the chunk, of those from `begin` on, whose tiles are made for all of t's block (0.9 us, 64 channels)."""
+    """Return the chunk, of those from `begin` on, whose tiles serve all of t's block: 0.9 us for 64 channels."""
     return max(begin, t - t % size[4])
 
 
@@ -272,6 +272,7 @@ def _sums_several(begin, end, dy, x, weight, bias, mean, rstd, relu, size, tiles
 
 @jit.kernel
 def _sums_chunk(t, dy, x, mean, relu, size, tiles, partials):
+    """Do it for one chunk."""
     C, T = size[2], size[3]
     D = C // mean.size
     _, start, stop = bounds(size, t)
