@@ -1,7 +1,7 @@
 """A convolution's scratch memory, and its passes with all settled but their arrays."""
 
 from nbprop import jit, scratch
-from nbprop.ops import correlate, lanewise_outer, outer
+from nbprop.ops import correlate, dense, lanewise_outer, outer
 from nbprop.ops.conv import choose, fast, plan, spread, wide
 from nbprop.ops.flat import flat, flat_weights, same_again
 from nbprop.ops.queue import queue
@@ -22,6 +22,8 @@ class Workspace:
 
     def __init__(self, g, dtype):
         self._g, self._dtype, self._states = g, dtype, {}
+        # Whether any pass is work for several threads: none has more operations.
+        self._splits = dense.splits(2 * g.weights * g.N * max(g.H, g.OH) * max(g.W, g.OW))
         self._now()  # borrows before anybody keeps this: memory that grows ends what was kept
 
     def run(self, settle, relu, *arrays):
@@ -38,7 +40,8 @@ class Workspace:
 
     def _now(self):
         """Return the memory, and the passes settled on it, for the threads and the algorithm of now."""
-        state = choose.forced(), jit.threads()
+        forced = choose.forced()
+        state = forced, jit.threads() if self._splits or forced else None
         found = self._states.get(state)
         if found is None:
             memory, *room = scratch.borrow(_sizes(self._g, self._dtype), self._dtype)
